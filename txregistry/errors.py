@@ -1,0 +1,261 @@
+"""What can go wrong, by the name that the field gives it.
+
+Exceptions of the first family, :class:`RegistryError`, are answers to a client: each carries a code of the
+OCI distribution spec ("Error Codes"), a message and a detail.  Exceptions of the second,
+:class:`StorageError`, are what a storage driver raises; drivers translate foreign errors to them at their
+own edge.  HTTP status codes are not known here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """An answer other than the one the client hoped for.
+
+    :param detail: what the client can use to mend its request, any JSON value; never a path or a traceback.
+    :param message: for a person; the text of the spec's table when not given.
+    """
+
+    code: ClassVar[str] = "UNKNOWN"
+    text: ClassVar[str] = "unknown error"
+
+    def __init__(self, detail: object = None, *, message: str | None = None) -> None:
+        super().__init__(message or self.text, detail)
+        self.detail = detail
+        self.message = message or self.text
+
+
+class BlobUnknown(RegistryError):
+    """The repository holds no blob of that digest."""
+
+    code = "BLOB_UNKNOWN"
+    text = "blob unknown to registry"
+
+
+class BlobUploadInvalid(RegistryError):
+    """The upload session cannot be used as the client tried to."""
+
+    code = "BLOB_UPLOAD_INVALID"
+    text = "blob upload invalid"
+
+
+class BlobUploadUnknown(RegistryError):
+    """The repository has no upload session of that id."""
+
+    code = "BLOB_UPLOAD_UNKNOWN"
+    text = "blob upload unknown to registry"
+
+
+class ChunkOutOfOrder(RegistryError):
+    """A chunk does not begin where the upload ends (distribution-spec, "Pushing a blob in chunks").
+
+    :ivar size: bytes of the upload that are stored.
+    """
+
+    code = "BLOB_UPLOAD_INVALID"
+    text = "the chunk does not begin where the upload ends"
+
+    def __init__(self, size: int) -> None:
+        super().__init__({"offset": size})
+        self.size = size
+
+
+class UploadBusy(RegistryError):
+    """Another request is writing to this upload session.
+
+    :ivar size: bytes of the upload that are known to be stored.
+    """
+
+    code = "BLOB_UPLOAD_INVALID"
+    text = "another request is writing to this upload"
+
+    def __init__(self, size: int) -> None:
+        super().__init__({"offset": size})
+        self.size = size
+
+
+class DigestInvalid(RegistryError):
+    """A digest is malformed, of an unknown algorithm, or not that of the content."""
+
+    code = "DIGEST_INVALID"
+    text = "provided digest did not match uploaded content"
+
+
+class ManifestBlobUnknown(RegistryError):
+    """A manifest names a blob or manifest that the repository does not hold.
+
+    :ivar digests: every digest that is missing, in the manifest's order.
+    """
+
+    code = "MANIFEST_BLOB_UNKNOWN"
+    text = "manifest references a manifest or blob unknown to registry"
+
+    def __init__(self, digests: list[str]) -> None:
+        super().__init__(digests)
+        self.digests = digests
+
+
+class ManifestInvalid(RegistryError):
+    """A manifest is not one that can be accepted."""
+
+    code = "MANIFEST_INVALID"
+    text = "manifest invalid"
+
+
+class ManifestTooLarge(RegistryError):
+    """A manifest is larger than the registry accepts (distribution-spec, "Pushing Manifests")."""
+
+    code = "SIZE_INVALID"
+    text = "manifest is larger than this registry accepts"
+
+
+class ManifestUnknown(RegistryError):
+    """The repository holds no manifest of that tag or digest."""
+
+    code = "MANIFEST_UNKNOWN"
+    text = "manifest unknown to registry"
+
+
+class NameInvalid(RegistryError):
+    """A repository name is not of the spec's grammar."""
+
+    code = "NAME_INVALID"
+    text = "invalid repository name"
+
+
+class NameUnknown(RegistryError):
+    """There is no such repository, or nothing at that address."""
+
+    code = "NAME_UNKNOWN"
+    text = "repository name not known to registry"
+
+
+class RangeUnsatisfiable(RegistryError):
+    """A ``Range`` lies outside the content (RFC 9110, 14.1.2).
+
+    :ivar size: bytes of the content.
+    """
+
+    code = "SIZE_INVALID"
+    text = "the requested range lies outside the content"
+
+    def __init__(self, size: int) -> None:
+        super().__init__({"size": size})
+        self.size = size
+
+
+class SizeInvalid(RegistryError):
+    """A length is malformed or does not match what was sent."""
+
+    code = "SIZE_INVALID"
+    text = "provided length did not match content length"
+
+
+class TagInvalid(RegistryError):
+    """A tag is not of the spec's grammar."""
+
+    code = "TAG_INVALID"
+    text = "invalid tag"
+
+
+class PageInvalid(RegistryError):
+    """``n`` of a listing is not a number that can be answered."""
+
+    code = "UNSUPPORTED"
+    text = "invalid number of results requested"
+
+
+class Unsupported(RegistryError):
+    """The operation is one that this registry does not offer, or that its operator switched off."""
+
+    code = "UNSUPPORTED"
+    text = "the operation is unsupported"
+
+
+class PreconditionFailed(RegistryError):
+    """A precondition of the request does not hold (RFC 9110, 13.1)."""
+
+    code = "UNSUPPORTED"
+    text = "a precondition of the request does not hold"
+
+
+class MediaUnsupported(RegistryError):
+    """A request body has a content coding, which the registry never undoes (RFC 9110, 15.5.16)."""
+
+    code = "UNSUPPORTED"
+    text = "content codings are not supported in request bodies"
+
+
+class RequestInvalid(RegistryError):
+    """The request itself is malformed, whatever it asked for."""
+
+    code = "UNSUPPORTED"
+    text = "malformed request"
+
+
+class BodyTimeout(RegistryError):
+    """The request's body stopped arriving (RFC 9110, 15.5.9)."""
+
+    code = "UNSUPPORTED"
+    text = "the request body stopped arriving"
+
+
+class ClientGone(Exception):
+    """The connection ended before the request's body did; there is no one left to answer."""
+
+
+class StorageError(Exception):
+    """A storage driver could not do what it was asked.
+
+    :param path: the storage path (not a path of the machine's file system).
+    """
+
+    def __init__(self, path: str, reason: str = "") -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.reason else self.path
+
+
+class PathInvalid(StorageError):
+    """A storage path is not of the grammar of :mod:`txregistry.paths`."""
+
+
+class PathUnknown(StorageError):
+    """There is nothing at this path."""
+
+
+class FileBusy(StorageError):
+    """Another writer has this file open."""
+
+
+class StorageFull(StorageError):
+    """No room, no quota, or not writable at all: trying again will not help by itself."""
+
+
+class StorageUnavailable(StorageError):
+    """The back end is in passing trouble; the same call may succeed later."""
+
+
+class StorageFault(StorageError):
+    """The back end failed in a way that says nothing about a second try (an I/O error)."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.
+
+    :param where: the path of the key, dots between its parts (``http.tls.certificate``), or the file.
+    :param problem: what was found and what was expected, one line.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"

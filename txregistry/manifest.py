@@ -1,0 +1,210 @@
+"""Manifests: what a client pushes to ``/v2/<name>/manifests/<reference>`` and gets back byte for byte.
+
+Nothing here changes or re-encodes a manifest; it is read to learn its type and what it refers to.  The rules
+beyond the image-spec's come from what attackers did to other registries: a document must not be readable in
+two ways (CVE-2021-41190), so duplicate keys, keys that differ from known ones in case only, and documents
+that are both manifest and index are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from attrs import frozen
+
+from txregistry import errors, media
+from txregistry.digest import Digest
+
+#: Bytes of the largest manifest (distribution-spec: at least 4 MB should be expected to work).
+SIZE_LIMIT = 4 * 1024 * 1024
+
+_KNOWN_KEYS = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject")
+_FOLDED_KEYS = {key.lower(): key for key in _KNOWN_KEYS}
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_DEPTH_LIMIT = 200
+
+
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a manifest says of content elsewhere (image-spec, "OCI Content Descriptors").
+
+    :param media_type: the content's type.
+    :param digest: the content's digest, as written.
+    :param size: the content's length in bytes.
+    :param urls: where else the content can be had.
+    """
+
+    media_type: str
+    digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    urls: list[str] | None = None
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    schema_version: int | None = None
+    media_type: str | None = None
+    config: Descriptor | None = None
+    layers: list[Descriptor] | None = None
+    manifests: list[Descriptor] | None = None
+    subject: Descriptor | None = None
+
+
+class _Type(msgspec.Struct, frozen=True, rename="camel"):
+    media_type: str | None = None
+    manifests: msgspec.Raw | None = None
+
+
+@frozen
+class Manifest:
+    """A manifest that was checked.
+
+    :param media_type: its type.
+    :param content: its bytes, as pushed.
+    :param blobs: the digests that must be blobs of the repository, in order.
+    :param children: the digests that must be manifests of the repository, in order.
+    """
+
+    media_type: str
+    content: bytes
+    blobs: tuple[Digest, ...]
+    children: tuple[Digest, ...]
+
+
+def media_type_of(content: bytes) -> str:
+    """Return the type of a stored manifest: what it says of itself, else by its shape.
+
+    :raises txregistry.errors.ManifestInvalid: it is not JSON of a manifest's shape.
+    """
+    try:
+        document = msgspec.json.decode(content, type=_Type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.ManifestInvalid(message="the stored manifest cannot be read") from error
+    return document.media_type or (media.OCI_INDEX if document.manifests is not None else media.OCI_MANIFEST)
+
+
+def parse(content: bytes, content_type: str) -> Manifest:
+    """Check a manifest that a client pushed.
+
+    :param content: its bytes.
+    :param content_type: what the client's ``Content-Type`` says, parameters and all.
+    :raises txregistry.errors.ManifestInvalid: it cannot be accepted; the detail says why.
+    :raises txregistry.errors.DigestInvalid: it names a digest that is malformed.
+    """
+    media_type = media.essence(content_type)
+    if not media.is_manifest(media_type):
+        raise _invalid(f"Content-Type {media_type[:100]!r} is not that of a manifest")
+    fields = _load(content)
+    document = _convert(fields)
+    if document.media_type is not None and document.media_type != media_type:
+        raise _invalid("mediaType differs from the request's Content-Type")
+    known = media_type in media.IMAGE_MANIFESTS or media_type in media.INDEXES
+    if document.media_type is None and (not known or media_type == media.DOCKER_MANIFEST):
+        raise _invalid("a manifest of this type must carry it in its mediaType field")
+    if known:
+        _check_shape(document, media_type)
+    return Manifest(
+        media_type,
+        content,
+        blobs=tuple(_blobs(document)),
+        children=tuple(Digest.parse(child.digest) for child in document.manifests or ()),
+    )
+
+
+def _invalid(why: str) -> errors.ManifestInvalid:
+    return errors.ManifestInvalid(why)
+
+
+def _check_shape(document: _Document, media_type: str) -> None:
+    if document.schema_version != 2:
+        raise _invalid("schemaVersion must be 2")
+    if media_type in media.INDEXES:
+        if document.config is not None or document.layers is not None:
+            raise _invalid("an index must have neither config nor layers")
+        if document.manifests is None:
+            raise _invalid("an index must have manifests")
+    else:
+        if document.manifests is not None:
+            raise _invalid("an image manifest must not have manifests")
+        if document.config is None or document.layers is None:
+            raise _invalid("an image manifest must have config and layers")
+
+
+def _blobs(document: _Document) -> Iterator[Digest]:
+    if document.config is not None:
+        yield Digest.parse(document.config.digest)
+    for layer in document.layers or ():
+        digest = Digest.parse(layer.digest)
+        if layer.urls:
+            raise _invalid("layers with urls are not accepted by this registry")
+        yield digest
+
+
+def _load(content: bytes) -> dict[str, Any]:
+    """Read JSON more strictly than :mod:`json` does: one meaning, UTF-8, finite numbers, bounded depth."""
+    if _depth_exceeds(content, _DEPTH_LIMIT):
+        raise _invalid("nested too deeply")
+    try:
+        document = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+        )
+        if _SURROGATE.search(content):
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        why = error.args[0] if isinstance(error, _Refused) else "not valid JSON in UTF-8"
+        raise _invalid(why) from None
+    if not isinstance(document, dict):
+        raise _invalid("not a JSON object")
+    return document
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _Refused("a key appears twice in one object")
+    return fields
+
+
+def _refuse(constant: str) -> Any:
+    raise _Refused(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise _Refused("a number is out of range")
+    return number
+
+
+def _depth_exceeds(content: bytes, limit: int) -> bool:
+    """Say whether brackets nest beyond *limit*, counting those inside strings too.
+
+    Only documents with that many opening brackets are walked, which real ones seldom have.
+    """
+    if content.count(b"{") + content.count(b"[") <= limit:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(content):
+        depth += 1 if match[0] in b"{[" else -1
+        if depth > limit:
+            return True
+    return False
+
+
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+
+def _convert(fields: dict[str, Any]) -> _Document:
+    for key in fields:
+        if _FOLDED_KEYS.get(key.lower(), key) != key:
+            raise _invalid(f"{key!r} differs from {_FOLDED_KEYS[key.lower()]!r} in case only")
+    try:
+        return msgspec.convert(fields, _Document)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
