@@ -1,0 +1,10 @@
+"""What txregistry announces to Twisted: its command and its built-in plugins, by name only."""
+
+from twisted.application.service import ServiceMaker
+
+from txregistry.plugins import StorageDriverMaker
+
+registry = ServiceMaker("registry", "txregistry.tap", "An OCI and Docker registry", "registry")
+
+filesystem = StorageDriverMaker("filesystem", "txregistry.storage.filesystem.make")
+inmemory = StorageDriverMaker("inmemory", "txregistry.storage.memory.make")

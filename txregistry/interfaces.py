@@ -1,0 +1,160 @@
+"""The seams: what can be plugged in.
+
+Methods that do work return awaitables; an implementation may write ``async def`` or return a Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+
+@frozen
+class FileInfo:
+    """What a driver knows of a path.
+
+    :param size: bytes; 0 for a directory.
+    :param modified: when it was last written, in seconds since the epoch.
+    :param is_directory: whether paths lie below it.
+    """
+
+    size: int
+    modified: float
+    is_directory: bool = False
+
+
+class IFileReader(Interface):
+    """A file being read, from some offset onwards."""
+
+    def read(size: int) -> Awaitable[bytes]:
+        """Return the next bytes, at most *size*; ``b""`` at the end.
+
+        :raises txregistry.errors.StorageError: they cannot be read.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of the file.  More than once is harmless."""
+
+
+class IFileWriter(Interface):
+    """A file being appended to, held by this writer alone until it is closed."""
+
+    offset: int = Attribute("Bytes in the file: those found at the opening and those written since.")
+
+    def write(chunks: Iterable[bytes]) -> Awaitable[None]:
+        """Append *chunks* in order.
+
+        The iterable is consumed once, on whatever thread the driver writes from: a caller may pass a
+        generator that hashes each chunk as it passes.  No second call is made before the first has ended,
+        but :meth:`close` may be.
+
+        :raises txregistry.errors.StorageFull: there is no room; some of the bytes may have been written.
+        :raises txregistry.errors.StorageError: anything else; the same.
+        """
+
+    def sync() -> Awaitable[None]:
+        """Return when all that was written would survive a loss of power.
+
+        :raises txregistry.errors.StorageError: it would not.  The file must then be dropped; a second
+            ``sync`` proves nothing.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of the file, once a write under way has ended.  More than once is harmless."""
+
+
+class IStorageDriver(Interface):
+    """Files under storage paths (:mod:`txregistry.paths`), directories being implied by them.
+
+    Every method that takes a path raises :exc:`txregistry.errors.PathInvalid` for one that is not of the
+    grammar, and a :exc:`txregistry.errors.StorageError` where the back end fails.  Instances serve one
+    event loop; all their blocking work happens on threads of their own.
+    """
+
+    def prepare() -> None:
+        """Make ready: called once before the reactor runs, so this alone may block for a moment.
+
+        :raises txregistry.errors.ConfigError: this storage cannot be used, and why, in one line.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of threads and connections; no other method is called afterwards."""
+
+    def read(path: str, limit: int) -> Awaitable[bytes]:
+        """Return the whole of a small file.
+
+        :param limit: bytes that the caller is ready to hold.
+        :raises txregistry.errors.PathUnknown: there is no file at *path*.
+        :raises txregistry.errors.StorageFault: it is longer than *limit*.
+        """
+
+    def write(path: str, content: bytes, durable: bool = True) -> Awaitable[None]:
+        """Make *content* the whole of the file, at once: no one ever sees a part of it.
+
+        :param durable: return only when it would survive a loss of power.
+        """
+
+    def open_reader(path: str, offset: int = 0) -> Awaitable[IFileReader]:
+        """Open a file to be read from *offset*.
+
+        :raises txregistry.errors.PathUnknown: there is no file at *path*.
+        """
+
+    def open_writer(path: str) -> Awaitable[IFileWriter]:
+        """Open a file to be appended to, making it if need be.
+
+        :raises txregistry.errors.FileBusy: another writer has it open, in this process or another.
+        """
+
+    def stat(path: str) -> Awaitable[FileInfo]:
+        """Return what is known of a file or directory.
+
+        :raises txregistry.errors.PathUnknown: there is neither.
+        """
+
+    def list(path: str) -> Awaitable[list[str]]:
+        """Return the names directly below a directory, in byte order.
+
+        :raises txregistry.errors.PathUnknown: there is no directory at *path*.
+        """
+
+    def move(source: str, target: str) -> Awaitable[None]:
+        """Give a file another path, at once and durably, in place of what may be there.
+
+        :raises txregistry.errors.PathUnknown: there is no file at *source*.
+        """
+
+    def delete(path: str, durable: bool = True) -> Awaitable[None]:
+        """Remove a file, or a directory with all below it, at once.  Readers that have it open may go on.
+
+        :param durable: return only when it would not come back after a loss of power.
+        :raises txregistry.errors.PathUnknown: there is nothing at *path*.
+        """
+
+
+class ILocalFiles(Interface):
+    """A driver whose files are files of this machine, so that the kernel can send them."""
+
+    def open_local(path: str) -> Awaitable[int]:
+        """Open a file and return its descriptor, which the caller closes.
+
+        :raises txregistry.errors.PathUnknown: there is no file at *path*.
+        """
+
+
+class IStorageDriverMaker(IPlugin):
+    """Makes a storage driver of one kind.  This is what a distribution announces."""
+
+    name: str = Attribute("What ``storage:`` in the configuration calls it.")
+
+    def make(options: Mapping[str, Any], reactor: Any) -> IStorageDriver:
+        """Return a driver.  Checks *options* and wires; touches nothing outside the process.
+
+        :param options: the keys below ``storage.<name>``.
+        :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong; its ``where`` is the
+            option's name.
+        """
