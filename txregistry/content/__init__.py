@@ -1,0 +1,1 @@
+"""The registry itself: blobs, uploads, manifests, tags and repositories on a storage driver."""

@@ -1,0 +1,79 @@
+"""Blobs of repositories."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from txregistry import errors
+from txregistry.content import layout
+from txregistry.content.links import Links
+from txregistry.digest import Digest
+from txregistry.interfaces import IStorageDriver
+from txregistry.reference import RepositoryName
+
+
+@frozen
+class Blob:
+    """A blob that is stored.
+
+    :param digest: what it was asked for by.
+    :param size: bytes.
+    :param path: the storage path of its bytes.
+    """
+
+    digest: Digest
+    size: int
+    path: str
+
+
+@frozen
+class Blobs:
+    """Finds and links blobs.
+
+    :param driver: where their bytes are.
+    :param links: which repository has which.
+    """
+
+    driver: IStorageDriver
+    links: Links
+
+    async def find(self, name: RepositoryName, digest: Digest) -> Blob:
+        """Return a blob of a repository.
+
+        :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
+        """
+        # A link may point to the same content under another algorithm: so Distribution stores sha512 blobs.
+        target = await self.links.read(layout.layer_link(name, digest))
+        if target is None:
+            raise errors.BlobUnknown({"digest": str(digest)})
+        path = layout.blob_data(target)
+        try:
+            info = await self.driver.stat(path)
+        except errors.PathUnknown:
+            raise errors.BlobUnknown({"digest": str(digest)}) from None
+        return Blob(digest, info.size, path)
+
+    async def has(self, name: RepositoryName, digest: Digest) -> bool:
+        """Say whether a repository has a blob."""
+        try:
+            await self.find(name, digest)
+        except errors.BlobUnknown:
+            return False
+        return True
+
+    async def mount(self, source: RepositoryName, target: RepositoryName, digest: Digest) -> bool:
+        """Make a blob of one repository a blob of another too; say whether there was such a blob."""
+        link = await self.links.read(layout.layer_link(source, digest))
+        if link is None or not await self.has(source, digest):
+            return False
+        await self.links.write(layout.layer_link(target, digest), link)
+        return True
+
+    async def delete(self, name: RepositoryName, digest: Digest) -> None:
+        """Take a blob from a repository.  Its bytes stay: other repositories may have it.
+
+        :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
+        """
+        await self.find(name, digest)
+        if not await self.links.delete(layout.layer_link(name, digest)):
+            raise errors.BlobUnknown({"digest": str(digest)})

@@ -1,0 +1,80 @@
+"""Where everything is stored: CNCF Distribution's layout, and nothing else knows it.
+
+::
+
+    blobs/<algorithm>/<hex[:2]>/<hex>/data                            the bytes of layers, configs, manifests
+    repositories/<name>/_layers/<algorithm>/<hex>/link                this repository has this blob
+    repositories/<name>/_manifests/revisions/<algorithm>/<hex>/link   this repository has this manifest
+    repositories/<name>/_manifests/tags/<tag>/current/link            what the tag points to
+    repositories/<name>/_manifests/tags/<tag>/index/<algorithm>/<hex>/link   what it has ever pointed to
+    repositories/<name>/_uploads/<id>/{startedat,data,hashstates/<algorithm>/<offset>}
+
+A link is a file that holds a digest and nothing more, not even a newline.
+"""
+
+from __future__ import annotations
+
+from txregistry.digest import Digest
+
+_ROOT = "/docker/registry/v2"
+REPOSITORIES = f"{_ROOT}/repositories"
+
+
+def blob_data(digest: Digest) -> str:
+    """Return where the bytes of a blob or manifest are."""
+    return f"{_ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+
+def layer_link(name: str, digest: Digest) -> str:
+    """Return what says that a repository has a blob."""
+    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.hex}/link"
+
+
+def manifests(name: str) -> str:
+    """Return the directory that makes a repository one: it is in the catalog if this exists."""
+    return f"{REPOSITORIES}/{name}/_manifests"
+
+
+def revision_link(name: str, digest: Digest) -> str:
+    """Return what says that a repository has a manifest."""
+    return f"{manifests(name)}/revisions/{digest.algorithm}/{digest.hex}/link"
+
+
+def tags(name: str) -> str:
+    """Return the directory of a repository's tags."""
+    return f"{manifests(name)}/tags"
+
+
+def tag(name: str, tag: str) -> str:
+    """Return the directory of one tag, its history included."""
+    return f"{tags(name)}/{tag}"
+
+
+def tag_link(name: str, tag: str) -> str:
+    """Return what says which manifest a tag points to."""
+    return f"{tags(name)}/{tag}/current/link"
+
+
+def tag_history_link(name: str, tag: str, digest: Digest) -> str:
+    """Return what says that a tag has pointed to a manifest."""
+    return f"{tags(name)}/{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def upload(name: str, upload_id: str) -> str:
+    """Return the directory of an upload session."""
+    return f"{REPOSITORIES}/{name}/_uploads/{upload_id}"
+
+
+def upload_data(name: str, upload_id: str) -> str:
+    """Return where the bytes of an upload are gathered."""
+    return f"{upload(name, upload_id)}/data"
+
+
+def upload_started(name: str, upload_id: str) -> str:
+    """Return what says that an upload exists, and since when."""
+    return f"{upload(name, upload_id)}/startedat"
+
+
+def upload_hash_states(name: str, upload_id: str, algorithm: str) -> str:
+    """Return the directory of an upload's hash states, each named by its offset."""
+    return f"{upload(name, upload_id)}/hashstates/{algorithm}"

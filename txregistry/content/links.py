@@ -1,0 +1,84 @@
+"""Links: the small files by which one thing points to another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar, cast
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+from txregistry import errors
+from txregistry.digest import Digest
+from txregistry.interfaces import IStorageDriver
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LINK_LIMIT = 1024
+_AT_ONCE = 16
+
+
+@frozen
+class Links:
+    """Reads and writes links.
+
+    :param driver: where they are.
+    """
+
+    driver: IStorageDriver
+
+    async def read(self, path: str) -> Digest | None:
+        """Return what a link points to; None where there is no link.
+
+        :raises txregistry.errors.StorageFault: what is there is not a digest, as older registries left
+            after a crash.
+        """
+        try:
+            content = await self.driver.read(path, _LINK_LIMIT)
+        except errors.PathUnknown:
+            return None
+        try:
+            return Digest.parse(content.decode("ascii").rstrip("\n"))
+        except (UnicodeDecodeError, errors.DigestInvalid):
+            raise errors.StorageFault(path, "a link that holds no digest") from None
+
+    async def write(self, path: str, digest: Digest) -> None:
+        """Make a link, or make it point elsewhere; return when it is durable."""
+        await self.driver.write(path, str(digest).encode("ascii"))
+
+    async def delete(self, path: str) -> bool:
+        """Remove a link, or a directory of links; say whether there was one."""
+        try:
+            await self.driver.delete(path)
+        except errors.PathUnknown:
+            return False
+        return True
+
+
+class InThread(Protocol):
+    """Runs a function where it does not keep others waiting, and delivers its result."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run *work*."""
+        ...
+
+
+async def concurrently(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    """Return what *work* makes of each of *items*, a few at a time.
+
+    The first that fails ends it, and its exception is raised.
+    """
+
+    async def one(item: T) -> R:
+        return await work(item)
+
+    pending = list(items)
+    results: list[R] = []
+    for start in range(0, len(pending), _AT_ONCE):
+        batch = [Deferred.fromCoroutine(one(item)) for item in pending[start : start + _AT_ONCE]]
+        try:
+            results += await gatherResults(batch, consumeErrors=True)
+        except FirstError as error:
+            raise cast(Exception, error.subFailure.value) from None
+    return results

@@ -1,0 +1,60 @@
+"""Tags of repositories."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from attrs import frozen
+
+from txregistry import errors
+from txregistry.content import layout
+from txregistry.content.links import Links, concurrently
+from txregistry.digest import Digest
+from txregistry.reference import RepositoryName, Tag
+
+
+@frozen
+class Tags:
+    """Names of manifests that can be moved.
+
+    :param links: where they are.
+    """
+
+    links: Links
+
+    async def resolve(self, name: RepositoryName, tag: Tag) -> Digest | None:
+        """Return what a tag points to; None where there is no such tag."""
+        return await self.links.read(layout.tag_link(name, tag))
+
+    async def point(self, name: RepositoryName, tag: Tag, digest: Digest) -> None:
+        """Make a tag point to a manifest that is stored, and remember that it did."""
+        await self.links.write(layout.tag_history_link(name, tag, digest), digest)
+        await self.links.write(layout.tag_link(name, tag), digest)
+
+    async def delete(self, name: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag and its history; say whether there was one."""
+        return await self.links.delete(layout.tag(name, tag))
+
+    async def names(self, name: RepositoryName, last: str = "") -> list[str]:
+        """Return a repository's tags after *last*, in byte order.
+
+        :raises txregistry.errors.NameUnknown: there is no such repository.
+        """
+        try:
+            found = await self.links.driver.list(layout.tags(name))
+        except errors.PathUnknown:
+            try:
+                await self.links.driver.stat(layout.manifests(name))
+            except errors.PathUnknown:
+                raise errors.NameUnknown({"name": name}) from None
+            return []
+        return found[bisect_right(found, last) :]
+
+    async def pointing_to(self, name: RepositoryName, digest: Digest) -> list[Tag]:
+        """Return the tags that point to a manifest."""
+        try:
+            names = [Tag(found) for found in await self.names(name)]
+        except errors.NameUnknown:
+            return []
+        targets = await concurrently(lambda tag: self.resolve(name, tag), names)
+        return [tag for tag, target in zip(names, targets, strict=True) if target == digest]

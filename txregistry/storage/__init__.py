@@ -1,0 +1,1 @@
+"""The storage drivers that come with txregistry."""

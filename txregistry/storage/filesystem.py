@@ -1,0 +1,297 @@
+"""Storage in a directory of this machine.
+
+The order of every durable change is: write a temporary file, sync it, rename it into place, sync the
+directory; a new directory's parent is synced before anything is put into it.  A file whose sync failed is
+dropped, because a second sync that succeeds would prove nothing (PostgreSQL's "fsyncgate").
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from txregistry import errors, paths
+from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, ILocalFiles, IStorageDriver
+from txregistry.storage.files import (
+    FileReader,
+    FileWriter,
+    create,
+    discard,
+    open_regular,
+    read_all,
+    sync_directory,
+    write_all,
+)
+
+T = TypeVar("T")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.EINTR}
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+
+#: Beside what Distribution knows of, at the root, where it never looks: files that are not whole yet, and
+#: directories that are being removed.
+_NEW = "_txregistry/new"
+_TRASH = "_txregistry/trash"
+
+_ATTEMPTS = 5
+
+
+def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
+    """Make a driver from ``storage.filesystem``.
+
+    :param options: ``rootdirectory``, an absolute path, ``/var/lib/registry`` if not given; ``maxthreads``,
+        how many calls may wait for the disk at once, 100 if not given.
+    :raises txregistry.errors.ConfigError: another key, or a value of another kind.
+    """
+    rest = dict(options)
+    root = rest.pop("rootdirectory", "/var/lib/registry")
+    threads = rest.pop("maxthreads", 100)
+    if rest:
+        raise errors.ConfigError(min(rest), "unknown key; expected rootdirectory or maxthreads")
+    if not isinstance(root, str) or not os.path.isabs(root):
+        raise errors.ConfigError("rootdirectory", f"expected an absolute path, found {root!r}")
+    if type(threads) is not int or threads < 1:
+        raise errors.ConfigError("maxthreads", f"expected a number of at least 1, found {threads!r}")
+    return FilesystemDriver(root, ThreadPool(0, threads, "txregistry-filesystem"), reactor)
+
+
+@implementer(IStorageDriver, ILocalFiles)
+class FilesystemDriver:
+    """Files below a root directory.
+
+    :param root: an absolute path of this machine.
+    :param threads: where the file work is done; started and stopped by this driver.
+    :param reactor: where results are delivered.
+    """
+
+    def __init__(self, root: str, threads: ThreadPool, reactor: Any) -> None:
+        self._root = root
+        self._threads = threads
+        self._reactor = reactor
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+
+    def prepare(self) -> None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        try:
+            for name in (_NEW, _TRASH):
+                os.makedirs(os.path.join(self._root, name), exist_ok=True)
+            os.close(create(self._fresh(_NEW)))
+        except OSError as error:
+            raise errors.ConfigError(
+                "storage.filesystem.rootdirectory", f"cannot write below {self._root}: {error.strerror}"
+            ) from error
+        for name in (_NEW, _TRASH):
+            _empty(os.path.join(self._root, name))
+        self._threads.start()
+
+    async def close(self) -> None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        if self._threads.started:
+            self._threads.stop()
+
+    async def read(self, path: str, limit: int) -> bytes:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+
+        def read() -> bytes:
+            descriptor = open_regular(local)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size > limit:
+                    raise errors.StorageFault(path, f"longer than {limit} bytes")
+                return read_all(descriptor, size)
+            finally:
+                os.close(descriptor)
+
+        local = self._local(path)
+        return await self._run(path, read)
+
+    async def write(self, path: str, content: bytes, durable: bool = True) -> None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local, temporary = self._local(path), self._fresh(_NEW)
+
+        def write() -> None:
+            try:
+                descriptor = create(temporary)
+                try:
+                    write_all(descriptor, content)
+                    if durable:
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                _persistently(rename)
+            except BaseException:
+                discard(temporary)
+                raise
+            if durable:
+                sync_directory(os.path.dirname(local))
+
+        def rename() -> None:
+            self._make_directory(os.path.dirname(local))
+            os.rename(temporary, local)
+
+        await self._run(path, write)
+
+    async def open_reader(self, path: str, offset: int = 0) -> IFileReader:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        descriptor = await self.open_local(path)
+        return FileReader(self._run, path, descriptor, offset)
+
+    async def open_local(self, path: str) -> int:
+        """See :class:`~txregistry.interfaces.ILocalFiles`."""
+        return await self._run(path, open_regular, self._local(path))
+
+    async def open_writer(self, path: str) -> IFileWriter:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local = self._local(path)
+
+        def lock() -> tuple[int, int]:
+            self._make_directory(os.path.dirname(local))
+            descriptor = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise errors.FileBusy(path) from None
+                held = os.fstat(descriptor)
+                if not os.path.samestat(held, os.stat(local)):
+                    raise FileNotFoundError(errno.ENOENT, "moved away while it was opened")
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor, held.st_size
+
+        descriptor, size = await self._run(path, _persistently, lock)
+        return FileWriter(self._run, path, local, descriptor, size)
+
+    async def stat(self, path: str) -> FileInfo:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        found: os.stat_result = await self._run(path, os.stat, self._local(path))
+        is_directory = stat.S_ISDIR(found.st_mode)
+        return FileInfo(0 if is_directory else found.st_size, found.st_mtime, is_directory)
+
+    async def list(self, path: str) -> list[str]:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local = self._local(path)
+        return await self._run(path, lambda: sorted(os.listdir(local), key=os.fsencode))
+
+    async def move(self, source: str, target: str) -> None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        origin, local = self._local(source), self._local(target)
+
+        def move() -> None:
+            if not stat.S_ISREG(os.stat(origin).st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a file")
+            _persistently(rename)
+            sync_directory(os.path.dirname(local))
+            sync_directory(os.path.dirname(origin))
+
+        def rename() -> None:
+            self._make_directory(os.path.dirname(local))
+            os.rename(origin, local)
+
+        await self._run(source, move)
+
+    async def delete(self, path: str, durable: bool = True) -> None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local = self._local(path)
+        trash = self._fresh(_TRASH)
+
+        def delete() -> None:
+            # A directory leaves in one rename, so that no one meets half of it.
+            is_directory = stat.S_ISDIR(os.lstat(local).st_mode)
+            if is_directory:
+                os.rename(local, trash)
+            else:
+                os.unlink(local)
+            if durable:
+                sync_directory(os.path.dirname(local))
+            if is_directory:
+                shutil.rmtree(trash, ignore_errors=True)
+
+        await self._run(path, delete)
+
+    def _local(self, path: str) -> str:
+        return self._root + paths.check(path)
+
+    def _fresh(self, folder: str) -> str:
+        return os.path.join(self._root, folder, uuid.uuid4().hex)
+
+    async def _run(self, path: str, work: Callable[..., T], *args: Any) -> T:
+        return await deferToThreadPool(self._reactor, self._threads, _translated, path, work, *args)
+
+    def _make_directory(self, directory: str) -> None:
+        """Make a directory and its parents, each synced into the one above before this returns.
+
+        A thread that finds the directory there may be ahead of the one that made it and has yet to sync it:
+        it waits for it.
+        """
+        if os.path.isdir(directory) and directory not in self._making:
+            return
+        parent = os.path.dirname(directory)
+        if parent != directory:
+            self._make_directory(parent)
+        with self._lock:
+            turn = self._making.setdefault(directory, threading.Lock())
+        with turn:
+            try:
+                os.mkdir(directory)
+            except FileExistsError:
+                return
+            else:
+                _sync_new(directory, parent)
+            finally:
+                self._making.pop(directory, None)
+
+
+def _translated(path: str, work: Callable[..., T], *args: Any) -> T:
+    try:
+        return work(*args)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "I/O error"
+        if error.errno in _MISSING:
+            raise errors.PathUnknown(path) from None
+        if error.errno in _FULL:
+            raise errors.StorageFull(path, reason) from error
+        if error.errno in _PASSING:
+            raise errors.StorageUnavailable(path, reason) from error
+        raise errors.StorageFault(path, reason) from error
+
+
+def _persistently(work: Callable[[], T]) -> T:
+    """Do *work* again if a directory was removed under it by a deletion that ran beside it."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return work()
+        except FileNotFoundError:
+            continue
+    return work()
+
+
+def _sync_new(directory: str, parent: str) -> None:
+    try:
+        sync_directory(parent)
+    except OSError:
+        os.rmdir(directory)
+        raise
+
+
+def _empty(directory: str) -> None:
+    """Remove what a process that was killed left behind."""
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            discard(entry.path)
