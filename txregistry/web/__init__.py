@@ -1,0 +1,1 @@
+"""The HTTP API (distribution-spec 1.1 and Docker Registry HTTP API V2)."""

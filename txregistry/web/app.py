@@ -1,0 +1,141 @@
+"""The routes, assembled."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+from klein import Klein
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from werkzeug.exceptions import MethodNotAllowed
+
+from txregistry.content.links import InThread
+from txregistry.content.registry import Registry
+from txregistry.digest import Digest
+from txregistry.reference import RepositoryName
+from txregistry.web import failures
+from txregistry.web.answers import answer, answer_json
+from txregistry.web.blobs import BlobRoutes
+from txregistry.web.listings import ListingRoutes
+from txregistry.web.locations import Locations
+from txregistry.web.manifests import ManifestRoutes
+from txregistry.web.states import UploadStates
+from txregistry.web.uploads import UploadRoutes, parse_upload_id
+
+Answer = Callable[..., Awaitable[bytes | None]]
+
+_PARAMETERS: Mapping[str, Callable[[str], object]] = {
+    "name": RepositoryName.parse,
+    "digest": Digest.parse,
+    "upload_id": parse_upload_id,
+    "reference": str,
+}
+
+
+@frozen
+class Permissions:
+    """What the operator lets clients do at all.
+
+    :param write: anything but reading (not under ``storage.maintenance.readonly``).
+    :param delete: removing what is stored (``storage.delete.enabled``).
+    """
+
+    write: bool = True
+    delete: bool = False
+
+
+@frozen
+class Route:
+    """One kind of address, and what answers there.
+
+    :param path: in Klein's notation, below ``http.prefix``.
+    :param methods: by method, what answers it.
+    :param removes: whether DELETE removes what is stored, and so needs leave.
+    """
+
+    path: str
+    methods: Mapping[str, Answer]
+    removes: bool = field(default=False, kw_only=True)
+
+    def allowed(self, permissions: Permissions) -> list[str]:
+        """Return the methods that are answered."""
+        return [method for method in self.methods if self._allows(method, permissions)]
+
+    def _allows(self, method: str, permissions: Permissions) -> bool:
+        if method == "DELETE" and self.removes and not permissions.delete:
+            return False
+        return permissions.write or method == "GET"
+
+
+async def _base(request: Any) -> bytes:
+    return answer_json(request, {})
+
+
+async def _root(request: Any) -> bytes:
+    return answer(request, 200, headers={"Cache-Control": "no-cache"})
+
+
+def routes(
+    registry: Registry, locations: Locations, states: UploadStates, in_thread: InThread
+) -> list[Route]:
+    """Return every route that there is."""
+    blobs = BlobRoutes(registry, in_thread)
+    uploads = UploadRoutes(registry, locations, states)
+    manifests = ManifestRoutes(registry, locations)
+    listings = ListingRoutes(registry, locations)
+    return [
+        Route("/", {"GET": _root}),
+        Route("/v2/", {"GET": _base}),
+        Route("/v2/_catalog", {"GET": listings.catalog}),
+        Route("/v2/<path:name>/tags/list", {"GET": listings.tags}),
+        Route(
+            "/v2/<path:name>/manifests/<reference>",
+            {"GET": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
+            removes=True,
+        ),
+        Route("/v2/<path:name>/blobs/<digest>", {"GET": blobs.get, "DELETE": blobs.delete}, removes=True),
+        Route("/v2/<path:name>/blobs/uploads/", {"POST": uploads.post}),
+        Route(
+            "/v2/<path:name>/blobs/uploads/<upload_id>",
+            {"GET": uploads.get, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.delete},
+        ),
+    ]
+
+
+def make_resource(
+    registry: Registry,
+    states: UploadStates,
+    in_thread: InThread,
+    locations: Locations | None = None,
+    permissions: Permissions | None = None,
+) -> IResource:
+    """Return what answers all requests.
+
+    :param in_thread: where work that would keep others waiting is done.
+    """
+    app = Klein()
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    for route in routes(registry, locations or Locations(), states, in_thread):
+        _mount(app, route, permissions or Permissions())
+
+    @app.handle_errors(Exception)
+    def failed(request: Any, failure: Failure) -> bytes:
+        return failures.fail(request, failure)
+
+    return app.resource()
+
+
+def _mount(app: Klein, route: Route, permissions: Permissions) -> None:
+    allowed = route.allowed(permissions)
+
+    async def respond(request: Any, **texts: str) -> bytes | None:
+        method = "GET" if request.method == b"HEAD" else str(request.method, "ascii")
+        if method not in allowed:
+            raise MethodNotAllowed([*allowed, "HEAD"] if "GET" in allowed else allowed)
+        values = {name: _PARAMETERS[name](text) for name, text in texts.items()}
+        return await route.methods[method](request, **values)
+
+    app.route(route.path, endpoint=route.path)(respond)

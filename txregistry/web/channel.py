@@ -1,0 +1,232 @@
+"""One client's connection: HTTP/1.1 as :mod:`twisted.web` reads it, made stricter.
+
+What Twisted lets pass and a registry behind proxies must not, because two programs could understand it
+differently, is refused here before a request exists: see ``_check``.  Limits of time are kept here too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.web.http import HTTPChannel
+
+from txregistry import errors
+from txregistry.web import failures
+
+_log = Logger()
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_VALUE = re.compile(rb"[\t\x20-\x7e]*")
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+
+#: Seconds in which the headers of a request must arrive, once its first byte has.
+HEADER_DEADLINE = 10
+#: Seconds, and bytes, of a body that are read and thrown away after an answer that came before its end.
+LINGER_SECONDS = 2
+LINGER_BYTES = 1024 * 1024
+
+
+class Channel(HTTPChannel):
+    """Reads requests from one connection and writes their answers, one after the other."""
+
+    MAX_LENGTH = 16384
+    totalHeadersSize = 65536
+    site: Any = None
+    transport: Any
+
+    _in_headers = False
+    _refused = False
+    _lingering = False
+    _lingered = 0
+    _paused = False
+    _expects = False
+    _waits_for_body = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client.  While headers arrive their deadline is not moved."""
+        if self._lingering:
+            self._lingered += len(data)
+            if self._lingered > LINGER_BYTES:
+                self.loseConnection()
+            return
+        if not self._in_headers:
+            self.resetTimeout()
+        LineReceiver.dataReceived(self, data)
+        if self.line_mode and self._buffer and not self._in_headers and not self._refused:
+            self._begin_headers()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take one line of a request's head."""
+        if self._refused:
+            return
+        if not self._in_headers:
+            if not line:
+                return
+            self._begin_headers()
+        elif line[:1] in (b" ", b"\t"):
+            self.refuse(400, "a header is folded over two lines")
+            return
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            self.refuse(431, "the headers are too long together")
+            return
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line that is too long."""
+        if self.requests and self._in_headers:
+            self.refuse(431, "a header is too long")
+        else:
+            self.refuse(414, "the request line is too long")
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take one header; say whether it is acceptable."""
+        name, _, value = line.partition(b":")
+        if _VALUE.fullmatch(value) is None:
+            self.refuse(400, "a header has a character that is not printable ASCII")
+            return False
+        if name.lower() == b"content-length" and _LENGTH.fullmatch(value.strip(b" \t")) is None:
+            self.refuse(400, "malformed Content-Length")
+            return False
+        if self._receivedHeaderCount >= self.maxHeaders:
+            self.refuse(431, "too many headers")
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        """Check the head as a whole, and begin the request."""
+        self._in_headers = False
+        request = self.requests[-1]
+        problem = self._check(request.requestHeaders)
+        if problem is not None:
+            self.refuse(*problem)
+            return
+        self.persistent = self.checkPersistence(request, self._version)
+        if self.site.draining and self.persistent:
+            self.persistent = False
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.setTimeout(self.site.timeOut)
+        self._waits_for_body = self.length != 0
+        request.gotLength(self.length)
+
+    def allContentReceived(self) -> None:
+        """Note the end of a request."""
+        if self._refused:
+            return
+        self._waits_for_body = False
+        super().allContentReceived()
+        self._savedTimeOut = self.site.timeOut
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take bytes of a body, or of a request that must wait for its turn."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def _check(self, headers: Any) -> tuple[int, str] | None:
+        """Return what is wrong with a request's head: the status to answer with, and why."""
+        hosts = headers.getRawHeaders(b"Host", [])
+        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
+            return 400, "exactly one Host header is needed"
+        if hosts and _HOST.fullmatch(hosts[0]) is None:
+            return 400, "malformed Host header"
+        codings = [value.lower() for value in headers.getRawHeaders(b"Transfer-Encoding", [])]
+        if codings and (codings != [b"chunked"] or self._version != b"HTTP/1.1"):
+            return 400, "unacceptable Transfer-Encoding"
+        if headers.hasHeader(b"Content-Encoding") and self.length != 0:
+            return 415, "content codings are not supported in request bodies"
+        expected = [value.lower() for value in headers.getRawHeaders(b"Expect", [])]
+        self._expects = expected == [b"100-continue"] and self._version == b"HTTP/1.1" and self.length != 0
+        if expected and expected != [b"100-continue"]:
+            return 417, "the only expectation that can be met is 100-continue"
+        return self._check_target(hosts)
+
+    def _check_target(self, hosts: list[bytes]) -> tuple[int, str] | None:
+        if not self._path.startswith(b"/") and self._path != b"*":
+            # RFC 9112, 3.2.2: the absolute form, which proxies use, must be accepted.
+            try:
+                target = urlsplit(self._path)
+            except ValueError:
+                return 400, "malformed request target"
+            if target.scheme.lower() not in (b"http", b"https") or hosts != [target.netloc]:
+                return 400, "the request target is not a path, or not of the host asked for"
+            self._path = (target.path or b"/") + (b"?" + target.query if target.query else b"")
+        if self._path == b"*" and self._command != b"OPTIONS":
+            return 400, "malformed request target"
+        return None
+
+    def refuse(self, status: int, why: str) -> None:
+        """Answer a request that cannot be read, and close the connection once the client could read why."""
+        if self._refused:
+            return
+        self._refused = True
+        self.persistent = False
+        _log.info("refused a request from {peer}: {why}", peer=self.site.peer(self.transport), why=why)
+        content = failures.content(errors.RequestInvalid(message=why))
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%s" % (status, failures.reason(status), len(content), content)
+        )
+        self.linger()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(400, "malformed request")
+
+    def linger(self) -> None:
+        """Throw away what still arrives, for a moment, so that closing does not reset the connection."""
+        if self._lingering:
+            return
+        self._lingering = True
+        self.setTimeout(None)
+        self._networkProducer.resumeProducing()
+        self._abortingCall = self.callLater(LINGER_SECONDS, self._end_linger)
+
+    def _end_linger(self) -> None:
+        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
+        self.loseConnection()
+
+    def timeoutConnection(self) -> None:
+        """End a wait that was too long."""
+        if self._in_headers:
+            self.refuse(408, "the request did not arrive in time")
+        elif self._waits_for_body and self.requests and not self.requests[-1].finished:
+            self.persistent = False
+            self.requests[-1].body.fail(errors.BodyTimeout())
+        else:
+            super().timeoutConnection()
+
+    def want_body(self) -> None:
+        """See :class:`~txregistry.web.body.Flow`."""
+        if self._expects:
+            self._expects = False
+            self._send100Continue()
+
+    @property
+    def withholds_body(self) -> bool:
+        """Whether the client waits to be told to send its body, or not to."""
+        return self._expects
+
+    def pause_body(self) -> None:
+        """See :class:`~txregistry.web.body.Flow`.  A client that is made to wait is not timed."""
+        self._paused = True
+        self.setTimeout(None)
+        self._networkProducer.pauseProducing()
+
+    def resume_body(self) -> None:
+        """See :class:`~txregistry.web.body.Flow`."""
+        self._paused = False
+        if self._waits_for_body:
+            self.setTimeout(self.site.timeOut)
+        self._networkProducer.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on after the client has read what was sent, unless a body is held back."""
+        super().resumeProducing()
+        if self._paused:
+            self._networkProducer.pauseProducing()
+
+    def _begin_headers(self) -> None:
+        self._in_headers = True
+        self.setTimeout(HEADER_DEADLINE)

@@ -1,0 +1,40 @@
+"""Conditional requests (RFC 9110, 13)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from txregistry import errors
+from txregistry.digest import Digest
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
+
+
+def unchanged(request: Any, digest: Digest) -> bool:
+    """Set the ``ETag`` of content, and say whether the client has it already: then the answer is 304.
+
+    An entity tag is the digest in quotation marks; a bare digest, which some clients send, is understood too.
+
+    :raises txregistry.errors.PreconditionFailed: the client wants this content only if it were another.
+    """
+    request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
+    wanted = request.text_header("If-Match")
+    if wanted is not None and not _lists(wanted, digest):
+        raise errors.PreconditionFailed
+    known = request.text_header("If-None-Match")
+    if known is None or not _lists(known, digest):
+        return False
+    request.setResponseCode(304)
+    return True
+
+
+def range_applies(request: Any, digest: Digest) -> bool:
+    """Say whether a ``Range`` is to be honoured: not if ``If-Range`` names other content."""
+    condition = request.text_header("If-Range")
+    return condition is None or condition.strip(" \t") == f'"{digest}"'
+
+
+def _lists(header: str, digest: Digest) -> bool:
+    tags = [quoted or bare for quoted, bare in _ETAG.findall(header)]
+    return str(digest) in tags or "*" in tags

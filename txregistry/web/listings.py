@@ -1,0 +1,49 @@
+"""``/v2/<name>/tags/list`` (distribution-spec, end-8) and ``/v2/_catalog`` (Docker Registry HTTP API V2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from txregistry.content.registry import Registry
+from txregistry.reference import RepositoryName
+from txregistry.web.answers import answer_json
+from txregistry.web.locations import Locations
+from txregistry.web.paging import link_next, wanted
+
+#: The longest page, and that of the catalog where the client does not say; Distribution's figures.
+PAGE_LIMIT = 1000
+_CATALOG_PAGE = 100
+
+
+@frozen
+class ListingRoutes:
+    """Answers what there is.
+
+    :param registry: what is stored.
+    :param locations: where the next page is.
+    """
+
+    registry: Registry
+    locations: Locations
+
+    async def tags(self, request: Any, name: RepositoryName) -> bytes:
+        """List a repository's tags: all of them, unless the client asks for a number."""
+        n = wanted(request, PAGE_LIMIT)
+        found = await self.registry.tags.names(name, request.text_argument("last") or "")
+        page = found if n is None else found[:n]
+        if n and len(found) > n:
+            link_next(request, self.locations.path(f"v2/{name}/tags/list"), page, n)
+        return answer_json(request, {"name": name, "tags": page})
+
+    async def catalog(self, request: Any) -> bytes:
+        """List repositories."""
+        n = wanted(request, PAGE_LIMIT)
+        n = _CATALOG_PAGE if n is None else n
+        last = request.text_argument("last") or ""
+        found = await self.registry.catalog.names(n + 1, last) if n else []
+        page = found[:n]
+        if len(found) > n:
+            link_next(request, self.locations.path("v2/_catalog"), page, n)
+        return answer_json(request, {"repositories": page})

@@ -1,0 +1,60 @@
+"""``/v2/<name>/manifests/<reference>`` (distribution-spec, end-3, end-7 and end-9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from txregistry import errors, manifest
+from txregistry.content.registry import Registry
+from txregistry.reference import RepositoryName, parse_reference
+from txregistry.web.answers import answer
+from txregistry.web.conditions import unchanged
+from txregistry.web.locations import Locations
+
+
+@frozen
+class ManifestRoutes:
+    """Answers for manifests.
+
+    :param registry: what is stored.
+    :param locations: where manifests are.
+    """
+
+    registry: Registry
+    locations: Locations
+
+    async def get(self, request: Any, name: RepositoryName, reference: str) -> bytes:
+        """Send a manifest, whatever the client says that it accepts: there is no other form of it."""
+        try:
+            wanted = parse_reference(reference)
+        except errors.TagInvalid:
+            raise errors.ManifestUnknown({"name": name, "reference": reference[:128]}) from None
+        found = await self.registry.manifests.find(name, wanted)
+        request.setHeader(b"Docker-Content-Digest", str(found.digest).encode("ascii"))
+        if unchanged(request, found.digest):
+            return b""
+        return answer(request, 200, found.content, {"Content-Type": found.media_type})
+
+    async def put(self, request: Any, name: RepositoryName, reference: str) -> bytes:
+        """Store a manifest."""
+        wanted = parse_reference(reference)
+        content_type = request.text_header("Content-Type")
+        if content_type is None:
+            raise errors.ManifestInvalid("the request has no Content-Type")
+        content = await request.body.read_all(manifest.SIZE_LIMIT)
+        if content is None:
+            raise errors.ManifestTooLarge({"limit": manifest.SIZE_LIMIT})
+        digest = await self.registry.manifests.put(name, wanted, content, content_type)
+        location = self.locations.manifest(request, name, digest)
+        return answer(request, 201, headers={"Location": location, "Docker-Content-Digest": str(digest)})
+
+    async def delete(self, request: Any, name: RepositoryName, reference: str) -> bytes:
+        """Delete a tag, or a manifest and the tags that point to it."""
+        try:
+            wanted = parse_reference(reference)
+        except errors.TagInvalid:
+            raise errors.ManifestUnknown({"name": name, "reference": reference[:128]}) from None
+        await self.registry.manifests.delete(name, wanted)
+        return answer(request, 202)

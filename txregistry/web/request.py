@@ -1,0 +1,157 @@
+"""A request that is answered while its body arrives.
+
+:mod:`twisted.web` calls a resource when the whole body has been spooled.  Here the resource is called when
+the headers are in, and reads ``request.body``.  That makes answers possible that come before the body has:
+they must not leave the rest of the body to be taken for the next request, so a small rest is read and thrown
+away, and after a larger one the connection is closed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString, parse_qs
+from twisted.web.server import Request as ServerRequest
+
+from txregistry import errors
+from txregistry.web import failures
+from txregistry.web.body import Body
+
+#: Bytes of an unread body for which a connection is kept.
+_SMALL_REST = 64 * 1024
+#: Seconds in which they must arrive.
+_REST_SECONDS = 5
+
+_DIVIDERS = (b"%2f", b"%5c", b"%00")
+
+
+class Request(ServerRequest):
+    """One request and its answer.
+
+    :ivar body: what the client sends.
+    :ivar id: a name for this request, in the log and in the answer.
+    """
+
+    defaultContentType = None
+    channel: Any
+    site: Any
+
+    def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self.body = Body(channel, 0)
+        self.id = os.urandom(8).hex()
+        self.started = channel.site.reactor.seconds()
+        self._begun = False
+        self._keeps_connection = True
+        self._answered = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Begin, if there is a body to wait for; else :meth:`requestReceived` does so at once."""
+        self.body = Body(self.channel, length)
+        if length != 0:
+            self._begin(self.channel._command, self.channel._path, self.channel._version)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self.body.deliver(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Note the end of the request."""
+        self.body.end()
+        if not self._begun:
+            self._begin(command, path, version)
+        elif self._answered:
+            super()._cleanup()
+
+    def _begin(self, command: bytes, uri: bytes, version: bytes) -> None:
+        self._begun = True
+        self.method, self.uri, self.clientproto = command, uri, version
+        self.path, _, query = uri.partition(b"?")
+        self.args = parse_qs(query, True) if query else {}
+        self.process()
+
+    def process(self) -> None:
+        """Find what answers, and let it."""
+        self.site = site = self.channel.site
+        headers = self.responseHeaders
+        headers.setRawHeaders(b"Date", [datetimeToString()])
+        for name, values in site.headers:
+            headers.setRawHeaders(name, values)
+        headers.setRawHeaders(b"X-Request-Id", [self.id.encode("ascii")])
+        self.prepath = []
+        try:
+            self.postpath = self._route().split(b"/")
+        except errors.RegistryError as error:
+            content = failures.fail(self, Failure(error))
+            self.write(content)
+            self.finish()
+            return
+        self.render(site.resource)
+
+    def _route(self) -> bytes:
+        """Return the decoded path below ``http.prefix``, less its first slash."""
+        path = self.path
+        if b"%" in path:
+            lower = path.lower()
+            if any(divider in lower for divider in _DIVIDERS):
+                raise errors.NameUnknown()
+            path = unquote_to_bytes(path)
+        prefix = self.site.prefix
+        if not path.isascii() or not path.startswith(prefix):
+            raise errors.NameUnknown()
+        return path[len(prefix) :]
+
+    def getRequestHostname(self) -> bytes:
+        """Return what Klein calls the server by; routes do not depend on it."""
+        return b"localhost"
+
+    def text_argument(self, name: str) -> str | None:
+        """Return a parameter of the query that may be given once.
+
+        :raises txregistry.errors.RequestInvalid: it is given more than once, or is not ASCII.
+        """
+        values = self.args.get(name.encode("ascii"))
+        if values is None:
+            return None
+        if len(values) > 1 or not values[0].isascii():
+            raise errors.RequestInvalid({"parameter": name}, message="malformed query parameter")
+        return str(values[0], "ascii")
+
+    def text_header(self, name: str) -> str | None:
+        """Return a header of the request, its last value if there are several."""
+        value = self.getHeader(name.encode("ascii"))
+        return None if value is None else str(value, "latin-1")
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the answer."""
+        if not self.startedWriting and not self.body.ended:
+            self._decide_connection()
+        super().write(data)
+
+    def _decide_connection(self) -> None:
+        rest = None if self.body.length is None else self.body.length - self.body.received
+        if rest is None or rest > _SMALL_REST or self.channel.withholds_body:
+            self._keeps_connection = False
+            self.channel.persistent = False
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def _cleanup(self) -> None:
+        if self.body.ended:
+            super()._cleanup()
+            return
+        self._answered = True
+        self.body.discard()
+        if self._keeps_connection:
+            self.channel.setTimeout(_REST_SECONDS)
+        else:
+            self.channel.linger()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Note that the client is gone.  Klein cancels what was answering it."""
+        if self._begun and not self.finished:
+            self.site.log(self)
+        super().connectionLost(reason)
+        self.body.fail(errors.ClientGone())

@@ -1,0 +1,136 @@
+"""The server's side of all connections: what they share, and how they come to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from txregistry.web.channel import Channel
+from txregistry.web.request import Request
+
+_access = Logger(namespace="txregistry.access")
+
+_ALWAYS = {
+    "Docker-Distribution-Api-Version": ["registry/2.0"],
+    "X-Content-Type-Options": ["nosniff"],
+}
+
+
+class TrackedChannel(Channel):
+    """A connection that its site knows of."""
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        super().connectionMade()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End."""
+        super().connectionLost(reason)
+        self.site.lost(self)
+
+
+class RegistrySite(Site):
+    """Makes channels, and knows those that are open.
+
+    :param resource: what answers.
+    :param reactor: where time comes from.
+    :param prefix: ``http.prefix``.
+    :param headers: ``http.headers``: what every answer carries.
+    :param timeout: seconds of silence after which a connection is given up.
+    :param access_log: whether every answer is logged.
+    """
+
+    protocol = TrackedChannel  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: Any,
+        prefix: str = "/",
+        headers: Mapping[str, Iterable[str]] | None = None,
+        timeout: float = 60,
+        access_log: bool = True,
+    ) -> None:
+        super().__init__(
+            resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
+        )
+        self.prefix = prefix.encode("ascii")
+        self.headers = [
+            (name.encode("ascii"), [value.encode("ascii") for value in values])
+            for name, values in {**_ALWAYS, **(headers or {})}.items()
+        ]
+        self.channels: set[TrackedChannel] = set()
+        self.draining = False
+        self._access_log = access_log
+        self._emptied: Deferred[None] | None = None
+
+    def startFactory(self) -> None:
+        """Do nothing: the access log is not Twisted's."""
+
+    def stopFactory(self) -> None:
+        """Do nothing, for the same reason."""
+
+    def log(self, request: Any) -> None:
+        """Log an answer: whole if the request is finished, cut short by the client if not."""
+        if not self._access_log:
+            return
+        method, uri = str(request.method, "ascii"), str(request.uri, "latin-1")
+        fields = {
+            "http.request.id": request.id,
+            "http.request.remoteaddr": self.peer(request.transport),
+            "http.request.host": request.text_header("Host") or "",
+            "http.request.method": method,
+            "http.request.uri": uri,
+            "http.request.useragent": request.text_header("User-Agent") or "",
+            "http.response.status": request.code,
+            "http.response.written": request.sentLength,
+            "http.response.duration": round(self.reactor.seconds() - request.started, 6),
+        }
+        if request._disconnected or not request.startedWriting:
+            fields["http.response.status"] = 499
+        _access.info("{method} {uri}", method=method, uri=uri, fields=fields)
+
+    def peer(self, transport: Any) -> str:
+        """Return the client's address as text."""
+        address: IAddress = transport.getPeer()
+        host, port = getattr(address, "host", None), getattr(address, "port", None)
+        return "unix" if host is None else f"{host}:{port}"
+
+    def lost(self, channel: TrackedChannel) -> None:
+        """Forget a connection that ended."""
+        self.channels.discard(channel)
+        if not self.channels and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    async def drain(self, seconds: float) -> None:
+        """End all connections: those between two requests now, the others when they have answered.
+
+        :param seconds: after these, those that are left are cut.
+        """
+        self.draining = True
+        for channel in list(self.channels):
+            if channel.requests:
+                channel.persistent = False
+            else:
+                channel.loseConnection()
+        if not self.channels:
+            return
+        deadline = self.reactor.callLater(seconds, self._cut)
+        self._emptied = Deferred()
+        await self._emptied
+        if deadline.active():
+            deadline.cancel()
+
+    def _cut(self) -> None:
+        for channel in list(self.channels):
+            channel.transport.abortConnection()

@@ -1,0 +1,63 @@
+"""What an upload's ``Location`` carries so that any instance can go on with it.
+
+The format is Distribution's: the HMAC-SHA256 of a JSON object under ``http.secret``, then the object, in
+URL-safe base64.  An instance of Distribution with the same secret accepts it, and the reverse.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+
+import msgspec
+from attrs import field, frozen
+
+from txregistry import errors
+from txregistry.content.uploads import Upload
+from txregistry.reference import RepositoryName
+
+_MAC_SIZE = 32
+
+
+class _State(msgspec.Struct, frozen=True):
+    name: str = msgspec.field(name="Name")
+    upload_id: str = msgspec.field(name="UUID")
+    offset: int = msgspec.field(name="Offset")
+    started: str = msgspec.field(name="StartedAt")
+
+
+@frozen
+class UploadStates:
+    """Signs and reads upload states.
+
+    :param secret: ``http.secret``, the same on all instances.
+    """
+
+    secret: bytes = field(repr=False)
+
+    def sign(self, upload: Upload) -> str:
+        """Return the state of an upload, to be put into its ``Location``."""
+        state = _State(str(upload.repository), upload.id, upload.size, upload.started)
+        content = msgspec.json.encode(state)
+        return base64.urlsafe_b64encode(self._mac(content) + content).decode("ascii")
+
+    def offset(self, state: str | None, name: RepositoryName, upload_id: str) -> int:
+        """Return how many bytes the upload had when this registry signed *state*.
+
+        :raises txregistry.errors.BlobUploadInvalid: it did not sign that for this upload of this repository.
+        """
+        try:
+            signed = base64.b64decode(state or "", altchars=b"-_", validate=True)
+            mac, content = signed[:_MAC_SIZE], signed[_MAC_SIZE:]
+            if not hmac.compare_digest(mac, self._mac(content)):
+                raise errors.BlobUploadInvalid
+            known = msgspec.json.decode(content, type=_State)
+        except (binascii.Error, ValueError, msgspec.MsgspecError):
+            raise errors.BlobUploadInvalid from None
+        if known.name != name or known.upload_id != upload_id:
+            raise errors.BlobUploadInvalid
+        return known.offset
+
+    def _mac(self, content: bytes) -> bytes:
+        return hmac.digest(self.secret, content, "sha256")

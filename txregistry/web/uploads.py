@@ -1,0 +1,180 @@
+"""``/v2/<name>/blobs/uploads/`` (distribution-spec, end-4 to end-6, end-11, end-13 and end-14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen, mutable
+
+from txregistry import errors
+from txregistry.content.registry import Registry
+from txregistry.content.uploads import Upload, UploadSession
+from txregistry.digest import Digest, Digester
+from txregistry.ranges import ByteRange, parse_chunk_range
+from txregistry.reference import RepositoryName
+from txregistry.web.answers import answer
+from txregistry.web.body import Body
+from txregistry.web.locations import Locations
+from txregistry.web.states import UploadStates
+
+_UPLOAD_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def parse_upload_id(text: str) -> str:
+    """Return *text* as the id of an upload session.
+
+    :raises txregistry.errors.BlobUploadUnknown: no session can have it.
+    """
+    if _UPLOAD_ID.fullmatch(text) is None:
+        raise errors.BlobUploadUnknown({"id": text[:40]})
+    return text
+
+
+@frozen
+class UploadRoutes:
+    """Answers for upload sessions.
+
+    :param registry: what is stored.
+    :param locations: where sessions and blobs are.
+    :param states: what a session's location carries.
+    """
+
+    registry: Registry
+    locations: Locations
+    states: UploadStates
+
+    async def post(self, request: Any, name: RepositoryName) -> bytes:
+        """Begin a session; or mount a blob; or take the whole blob at once."""
+        algorithm = request.text_argument("digest-algorithm")
+        if algorithm is not None:
+            Digester(algorithm)
+        mounted = request.text_argument("mount")
+        if mounted is not None:
+            digest = await self._mount(name, mounted, request.text_argument("from"))
+            if digest is not None:
+                return self._created(request, name, digest)
+        wanted = request.text_argument("digest")
+        if wanted is not None and mounted is None:
+            digest = Digest.parse(wanted)
+            upload = await self.registry.uploads.begin(name)
+            session = await self.registry.uploads.open(name, upload.id, digest.algorithm)
+            try:
+                await session.append(request.body)
+                await session.commit(digest)
+            except (errors.ClientGone, errors.BodyTimeout):
+                # The client never learnt where this session is.
+                await session.drop()
+                raise
+            finally:
+                await session.close()
+            return self._created(request, name, digest)
+        return self._progress(request, 202, await self.registry.uploads.begin(name))
+
+    async def get(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
+        """Say how far a session is."""
+        return self._progress(request, 204, await self.registry.uploads.find(name, upload_id))
+
+    async def patch(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
+        """Append to a session."""
+        offset = self._offset(request, name, upload_id)
+        session = await self._open(request, name, upload_id)
+        try:
+            await self._append(request, session, offset)
+        finally:
+            await session.close()
+        return self._progress(request, 202, session.upload)
+
+    async def put(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
+        """Append to a session, and make a blob of it."""
+        digest = Digest.parse(request.text_argument("digest") or "")
+        offset = self._offset(request, name, upload_id)
+        session = await self._open(request, name, upload_id, digest)
+        try:
+            await self._append(request, session, offset)
+            await session.commit(digest)
+        finally:
+            await session.close()
+        return self._created(request, name, digest)
+
+    async def delete(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
+        """End a session."""
+        self._offset(request, name, upload_id)
+        await self.registry.uploads.cancel(name, upload_id)
+        return answer(request, 204)
+
+    def _offset(self, request: Any, name: RepositoryName, upload_id: str) -> int:
+        return self.states.offset(request.text_argument("_state"), name, upload_id)
+
+    async def _open(
+        self, request: Any, name: RepositoryName, upload_id: str, digest: Digest | None = None
+    ) -> UploadSession:
+        uploads = self.registry.uploads
+        try:
+            return await (
+                uploads.open(name, upload_id)
+                if digest is None
+                else uploads.open(name, upload_id, digest.algorithm)
+            )
+        except errors.UploadBusy:
+            self._describe(request, await uploads.find(name, upload_id))
+            raise
+
+    async def _append(self, request: Any, session: UploadSession, offset: int) -> None:
+        """Store a request's body at the end of a session, if that is where it belongs.
+
+        A chunk says so by its ``Content-Range``; without one, the location that the client used does.
+        """
+        header = request.text_header("Content-Range")
+        chunk = None if header is None else parse_chunk_range(header)
+        length = request.body.length
+        if chunk is not None and length is not None and chunk.length != length and length:
+            raise errors.SizeInvalid({"Content-Range": header, "Content-Length": length})
+        begins = offset if chunk is None else chunk.start
+        if begins != session.offset and length != 0:
+            self._describe(request, session.upload)
+            raise errors.ChunkOutOfOrder(session.offset)
+        if length == 0:
+            return
+        await session.append(request.body if chunk is None else _Exactly(request.body, chunk))
+
+    async def _mount(self, name: RepositoryName, mounted: str, source: str | None) -> Digest | None:
+        """Mount a blob if that can be done; None means: go on with an ordinary upload."""
+        if source is None:
+            return None
+        try:
+            digest, origin = Digest.parse(mounted), RepositoryName.parse(source)
+        except (errors.DigestInvalid, errors.NameInvalid):
+            return None
+        return digest if await self.registry.blobs.mount(origin, name, digest) else None
+
+    def _progress(self, request: Any, status: int, upload: Upload) -> bytes:
+        self._describe(request, upload)
+        return answer(request, status)
+
+    def _describe(self, request: Any, upload: Upload) -> None:
+        location = self.locations.upload(request, upload.repository, upload.id, self.states.sign(upload))
+        request.setHeader(b"Location", location.encode("ascii"))
+        request.setHeader(b"Docker-Upload-UUID", upload.id.encode("ascii"))
+        # Distribution says 0-0 of an empty upload too, and clients expect the header.
+        request.setHeader(b"Range", b"0-%d" % max(0, upload.size - 1))
+
+    def _created(self, request: Any, name: RepositoryName, digest: Digest) -> bytes:
+        location = self.locations.blob(request, name, digest)
+        return answer(request, 201, headers={"Location": location, "Docker-Content-Digest": str(digest)})
+
+
+@mutable
+class _Exactly:
+    """A body that must be as long as its chunk's range says."""
+
+    _body: Body
+    _chunk: ByteRange
+
+    async def read(self) -> Sequence[bytes]:
+        pieces = await self._body.read()
+        too_long = self._body.received > self._chunk.length
+        if too_long or (self._body.ended and self._body.received != self._chunk.length):
+            raise errors.SizeInvalid(message="the chunk is not as long as its Content-Range says")
+        return pieces
