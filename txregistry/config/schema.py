@@ -1,0 +1,153 @@
+"""The configuration's schema: every key, its meaning and its default.
+
+Keys, meanings and defaults are those of CNCF Distribution unless a description says otherwise.  Durations
+are seconds here and Go's spelling in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from txregistry.config import values
+from txregistry.config.durations import parse_duration
+
+Duration = Annotated[float, Meta(extra={"parse": parse_duration})]
+ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
+HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
+HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
+Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
+BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]
+
+
+class AccessLog(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``log.accesslog``: one line for each request."""
+
+    disabled: Annotated[bool, Meta(description="Write no access log.")] = False
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``log``: what the registry says about itself."""
+
+    level: Annotated[
+        Literal["error", "warn", "info", "debug"],
+        Meta(description="The least severe kind of event that is logged."),
+    ] = "info"
+    formatter: Annotated[
+        Literal["text", "json", "logstash"], Meta(description="How a line of the log is written.")
+    ] = "text"
+    fields: Annotated[
+        dict[str, str],
+        Meta(description="Fields that every line of the log carries, each with its text as written."),
+    ] = field(default_factory=dict)
+    accesslog: Annotated[AccessLog, Meta(description="The access log.")] = field(default_factory=AccessLog)
+
+
+class Delete(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``storage.delete``."""
+
+    enabled: Annotated[bool, Meta(description="Let clients delete tags, manifests and blobs.")] = False
+
+
+class ReadOnly(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``storage.maintenance.readonly``."""
+
+    enabled: Annotated[bool, Meta(description="Refuse whatever would change the storage.")] = False
+
+
+class Maintenance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``storage.maintenance``."""
+
+    readonly: Annotated[ReadOnly, Meta(description="Read-only operation.")] = field(default_factory=ReadOnly)
+
+
+class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``storage``: where the content is kept.
+
+    In the file the driver's options stand below a key of the driver's name, beside ``delete`` and
+    ``maintenance``.
+    """
+
+    driver: Annotated[str, Meta(description="The storage driver's name.")]
+    options: Annotated[dict[str, Any], Meta(description="The driver's own keys, as YAML read them.")] = field(
+        default_factory=dict
+    )
+    delete: Annotated[Delete, Meta(description="Deletion by clients.")] = field(default_factory=Delete)
+    maintenance: Annotated[Maintenance, Meta(description="Maintenance modes.")] = field(
+        default_factory=Maintenance
+    )
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``http.tls``: absent or empty means plain HTTP."""
+
+    certificate: Annotated[ReadableFile, Meta(description="File with the certificate and its chain, PEM.")]
+    key: Annotated[ReadableFile, Meta(description="File with the certificate's private key, PEM.")]
+    clientcas: Annotated[
+        list[ReadableFile],
+        Meta(description="Files with authorities, PEM; a client must show a certificate of one of them."),
+    ] = field(default_factory=list)
+    minimumtls: Annotated[
+        Literal["tls1.2", "tls1.3"], Meta(description="The oldest version of TLS that is spoken.")
+    ] = "tls1.2"
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``http``: how the registry is reached."""
+
+    addr: Annotated[
+        str, Meta(description="Where to listen: host:port, :port, or a socket's path where net is unix.")
+    ] = ":5000"
+    net: Annotated[Literal["tcp", "unix"], Meta(description="Whether addr is of TCP or a Unix socket.")] = (
+        "tcp"
+    )
+    prefix: Annotated[
+        Prefix,
+        Meta(description="Path below which the registry is served; begins and ends with a slash."),
+    ] = "/"
+    host: Annotated[
+        BaseUrl,
+        Meta(
+            description="URL under which clients reach the registry, for the addresses it hands out; "
+            "derived from the request when empty."
+        ),
+    ] = ""
+    relativeurls: Annotated[
+        bool, Meta(description="Hand out addresses without scheme and host; of no effect with host.")
+    ] = False
+    secret: Annotated[
+        str,
+        Meta(
+            description="What upload addresses are signed with; must be the same for all instances behind "
+            "one address.  Empty means a random one, made at each start."
+        ),
+    ] = ""
+    headers: Annotated[
+        dict[HeaderName, list[HeaderValue]],
+        Meta(description="Headers that every answer carries; a list of values, or one."),
+    ] = field(default_factory=dict)
+    draintimeout: Annotated[
+        Duration,
+        Meta(
+            description="How long requests under way may take to end when the registry is stopped. "
+            "(Distribution's default is 0.)",
+        ),
+    ] = 30.0
+    idletimeout: Annotated[
+        Duration,
+        Meta(
+            description="How long a connection may be silent while headers or a body are awaited, or while "
+            "an answer is not being read.  (Not a key of Distribution's.)",
+        ),
+    ] = 60.0
+    tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file."""
+
+    version: Annotated[Literal["0.1"], Meta(description="The version of this format.")]
+    log: Annotated[Log, Meta(description="Logging.")] = field(default_factory=Log)
+    storage: Annotated[Storage, Meta(description="Storage.")]
+    http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)

@@ -1,0 +1,48 @@
+"""Showing what a configuration means: every key with its value, secrets masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from txregistry.config.decode import bare, is_section, keys
+from txregistry.config.durations import format_duration
+from txregistry.config.masks import masked
+from txregistry.config.schema import Config, Storage
+
+_UNSET = "  secret: ''\n"
+_UNSET_WITH_NOTE = "  secret: '' # not set: each start makes a random one\n"
+
+
+def render(config: Config) -> str:
+    """Return the YAML of a file that means the same, except that secrets are masked."""
+    blocks = []
+    for name, value in _section(config, ()).items():
+        text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=1000)
+        if name == "http":
+            text = text.replace(_UNSET, _UNSET_WITH_NOTE, 1)
+        blocks.append(text)
+    return "".join(blocks)
+
+
+def _section(value: msgspec.Struct, path: tuple[str, ...]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, kind in keys(type(value)).items():
+        if isinstance(value, Storage) and key in ("driver", "options"):
+            if key == "options":
+                where = (*path, value.driver)
+                result[value.driver] = masked(value.options, where)
+            continue
+        entry = getattr(value, key)
+        where = (*path, key)
+        if isinstance(entry, msgspec.Struct):
+            result[key] = _section(entry, where)
+        elif bare(kind) is float:
+            result[key] = format_duration(entry)
+        elif is_section(bare(kind)):
+            result[key] = None
+        else:
+            result[key] = masked(entry, where)
+    return result

@@ -1,0 +1,52 @@
+"""The keys of Distribution's that this version does not honour.
+
+They are refused by name rather than ignored: an operator who wrote ``auth`` must not get a registry that
+lets everybody in.  A key that is built moves from here to :mod:`txregistry.config.schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+def _no_auth(value: Any) -> bool:
+    return value == "none" or (isinstance(value, dict) and list(value) == ["none"])
+
+
+def _says(key: str, off: bool) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and value.get(key) is off
+
+
+UNBUILT: dict[str, Callable[[Any], bool]] = {
+    "loglevel": _never,
+    "log.reportcaller": lambda value: value is False,
+    "log.hooks": _never,
+    "storage.cache": _never,
+    "storage.redirect": _says("disable", True),
+    "storage.tag": _never,
+    "storage.maintenance.uploadpurging": _says("enabled", False),
+    "auth": _no_auth,
+    "middleware": _never,
+    "notifications": _never,
+    "redis": _never,
+    "health": _never,
+    "proxy": _never,
+    "validation": _never,
+    "policy": _never,
+    "catalog": _never,
+    "tags": _never,
+    "http.tls.clientauth": lambda value: value == "require-and-verify-client-cert",
+    "http.tls.ciphersuites": _never,
+    "http.tls.letsencrypt": _never,
+    "http.debug": _never,
+    "http.http2": _says("disabled", True),
+    "http.h2c": _says("enabled", False),
+}
+"""Each key's path, and whether a value of it asks for just what the registry does without it."""
+
+COMPLAINT = "this key of Distribution's is not supported by this version of txregistry; remove it"

@@ -1,0 +1,194 @@
+"""The application's log: one event, one line, in the format that the configuration names.
+
+An event's own data travels in its ``fields``, a dict of names and JSON scalars::
+
+    _log.info("answered {status}", status=200, fields={"http.response.status": 200})
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal, TextIO, TypeAlias
+
+from attrs import frozen
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txregistry.config.schema import Log
+
+Line: TypeAlias = Callable[[LogEvent], str]
+
+# The names that logrus, and so CNCF Distribution, gives the levels.
+_NAMES = {
+    LogLevel.debug: "debug",
+    LogLevel.info: "info",
+    LogLevel.warn: "warning",
+    LogLevel.error: "error",
+    LogLevel.critical: "critical",
+}
+_THRESHOLDS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "error": LogLevel.error,
+}
+
+# What could end a line, move a terminal's cursor, turn the direction of writing, or not be encoded at all.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BARE = re.compile(r"[A-Za-z0-9_./:@+,*%()\[\]{}^-]+")
+_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+@implementer(ILogObserver)
+@frozen
+class LineObserver:
+    """Writes the events of some levels to a file.
+
+    :param accepted: those levels.
+    :param line: makes the text of an event.
+    """
+
+    stream: TextIO
+    accepted: frozenset[Any]
+    line: Line
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event, or do nothing at all if its level is not wanted."""
+        if event.get("log_level", LogLevel.info) not in self.accepted:
+            return
+        line = self.line(event)
+        try:
+            self.stream.write(line)
+        except UnicodeEncodeError:
+            self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+        self.stream.flush()
+
+
+def observer(settings: Log) -> Callable[[TextIO], ILogObserver]:
+    """Return what makes an observer for an open text file, as the configuration wants it."""
+    threshold = _THRESHOLDS[settings.level]
+    accepted = frozenset(level for level in LogLevel.iterconstants() if level >= threshold)
+    line = _formatter(settings.formatter, settings.fields)
+
+    def make(stream: TextIO) -> ILogObserver:
+        return LineObserver(stream, accepted, line)
+
+    return make
+
+
+def timestamp(seconds: float) -> str:
+    """Return a time as RFC 3339 writes it, in UTC with milliseconds.
+
+    :param seconds: since the epoch.
+    """
+    whole, thousandths = divmod(int(seconds * 1000), 1000)
+    return f"{_second(whole)}.{thousandths:03d}Z"
+
+
+def escape(text: str) -> str:
+    """Return the text with every character replaced that could make one line look like several."""
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _formatter(name: Literal["text", "json", "logstash"], static: Mapping[str, str]) -> Line:
+    if name == "text":
+        return _text(static)
+    if name == "json":
+        return _json(static, {}, ("time", "level", "msg"))
+    return _json(static, {"@version": "1", "type": "log"}, ("@timestamp", "level", "message"))
+
+
+def _text(static: Mapping[str, str]) -> Line:
+    def line(event: LogEvent) -> str:
+        parts = [timestamp(event["log_time"]), _level(event), escape(_message(event))]
+        fields = {**static, **_fields(event)}
+        parts += [f"{_word(str(key))}={_word(_scalar_text(value))}" for key, value in fields.items()]
+        lines = [" ".join(part for part in parts if part)]
+        lines += [f"    {escape(each)}" for each in _traceback(event).splitlines()]
+        return "\n".join(lines) + "\n"
+
+    return line
+
+
+def _json(static: Mapping[str, str], constant: Mapping[str, str], names: tuple[str, str, str]) -> Line:
+    time, level, message = names
+    reserved = {*names, *constant, "logger", "error"}
+
+    def line(event: LogEvent) -> str:
+        entry: dict[str, Any] = {
+            time: timestamp(event["log_time"]),
+            level: _level(event),
+            message: _message(event),
+            **constant,
+        }
+        if event.get("log_namespace"):
+            entry["logger"] = event["log_namespace"]
+        for key, value in {**static, **_fields(event)}.items():
+            # As logrus does: a field must not pass for what the log itself says.
+            entry[f"fields.{key}" if key in reserved else str(key)] = value
+        traceback = _traceback(event)
+        if traceback:
+            entry["error"] = traceback
+        return json.dumps(entry, default=str) + "\n"
+
+    return line
+
+
+def _level(event: LogEvent) -> str:
+    return _NAMES.get(event.get("log_level", LogLevel.info), "info")
+
+
+def _message(event: LogEvent) -> str:
+    message = formatEvent(event)
+    failure = event.get("log_failure")
+    if not message and isinstance(failure, Failure):
+        return failure.getErrorMessage()
+    return message
+
+
+def _fields(event: LogEvent) -> Mapping[Any, Any]:
+    # Another library's event may use the word for something else.
+    fields = event.get("fields")
+    return fields if isinstance(fields, Mapping) else {}
+
+
+def _traceback(event: LogEvent) -> str:
+    failure = event.get("log_failure")
+    if failure is None:
+        return ""
+    try:
+        text: str = failure.getTraceback()
+    except Exception as error:
+        # Formatting calls the exception's own __str__, which may do anything.
+        return f"(the traceback cannot be shown: {type(error).__name__})"
+    return text
+
+
+def _scalar_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _word(text: str) -> str:
+    """Return a text as it is, or in quotes if it could be taken for more than one word."""
+    if _BARE.fullmatch(text):
+        return text
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escape(quoted)}"'
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

@@ -1,0 +1,205 @@
+"""From a configuration to a running server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from attrs import mutable
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from txregistry import __version__
+from txregistry.config.drivers import complaints, make
+from txregistry.config.schema import Config, Http
+from txregistry.config.values import address
+from txregistry.content.registry import Registry
+from txregistry.errors import ConfigError
+from txregistry.interfaces import IStorageDriver
+from txregistry.web.app import Permissions, make_resource
+from txregistry.web.locations import Locations
+from txregistry.web.site import RegistrySite
+from txregistry.web.states import UploadStates
+
+T = TypeVar("T")
+
+_log = Logger()
+
+_SECRET_SIZE = 32
+_BACKLOG = 1024
+_THREADS = 32
+
+
+def make_service(config: Config, reactor: Any) -> RegistryService:
+    """Return the server that a configuration describes, not yet started.
+
+    :raises txregistry.errors.ConfigError: what only the parts themselves could check is wrong.
+    """
+    driver = make(config.storage, reactor)
+    registry = Registry.on(driver, _in_thread(reactor))
+    http = config.http
+    secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
+    resource = make_resource(
+        registry,
+        UploadStates(secret),
+        _in_thread(reactor),
+        Locations(http.host, http.prefix, http.relativeurls),
+        Permissions(
+            write=not config.storage.maintenance.readonly.enabled, delete=config.storage.delete.enabled
+        ),
+    )
+    site = RegistrySite(
+        resource,
+        reactor,
+        prefix=http.prefix,
+        headers=http.headers,
+        timeout=http.idletimeout,
+        access_log=not config.log.accesslog.disabled,
+    )
+    return RegistryService(reactor, driver, site, config, _context_factory(http))
+
+
+@mutable(eq=False, slots=False)
+class RegistryService(Service):
+    """The server: its storage and its listening port.
+
+    :param reactor: what it runs on.
+    :param driver: where everything is stored.
+    :param site: what serves connections.
+    :param config: how it is reached, among other things.
+    :param context_factory: the TLS certificate and rules; None for plain HTTP.
+    """
+
+    _reactor: Any
+    _driver: IStorageDriver
+    _site: RegistrySite
+    _config: Config
+    _context_factory: Any
+    _port: IListeningPort | None = None
+
+    def startService(self) -> None:
+        """Make the storage ready, then listen.
+
+        Called before the reactor runs.  What fails here ends the process with one line on standard error:
+        there is no other way to do so from inside ``twist``.
+        """
+        try:
+            with complaints(self._config.storage):
+                self._driver.prepare()
+            self._port = self._listen()
+        except ConfigError as error:
+            raise SystemExit(f"txregistry: {error}") from None
+        super().startService()
+        self._reactor.suggestThreadPoolSize(_THREADS)
+        if not self._config.http.secret:
+            _log.warn(
+                "http.secret is not set: a random one is used, so uploads cannot go on after a restart or "
+                "on another instance"
+            )
+        _log.info("txregistry {version} listens on {addr}", version=__version__, addr=self._config.http.addr)
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more, let what is under way end, and close the storage."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._port is not None:
+            port, self._port = self._port, None
+            await _completed(port.stopListening())
+        await self._site.drain(self._config.http.draintimeout)
+        await self._driver.close()
+        _log.info("txregistry stopped")
+
+    def _listen(self) -> IListeningPort:
+        if self._config.http.net == "unix":
+            return self._listen_unix(self._config.http.addr)
+        where = address(self._config.http.addr)
+        last: CannotListenError | None = None
+        for interface in _interfaces(where.host):
+            try:
+                return self._listen_tcp(interface, where.port)
+            except CannotListenError as error:
+                last = error
+        raise _cannot_listen(self._config.http.addr, last)
+
+    def _listen_tcp(self, interface: str, number: int) -> IListeningPort:
+        options = {"interface": interface, "backlog": _BACKLOG}
+        if self._context_factory is None:
+            return self._reactor.listenTCP(number, self._site, **options)  # type: ignore[no-any-return]
+        return self._reactor.listenSSL(  # type: ignore[no-any-return]
+            number, self._site, self._context_factory, **options
+        )
+
+    def _listen_unix(self, path: str) -> IListeningPort:
+        if self._context_factory is not None:
+            raise ConfigError("http.tls", "TLS on a Unix socket is not offered; remove http.tls or use tcp")
+        _remove_stale(path)
+        try:
+            return self._reactor.listenUNIX(path, self._site, mode=0o666)  # type: ignore[no-any-return]
+        except CannotListenError as error:
+            raise _cannot_listen(path, error) from None
+
+
+def _in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
+    def in_thread(work: Callable[[], T]) -> Awaitable[T]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+    return in_thread
+
+
+def _completed(result: Any) -> Deferred[Any]:
+    """Return what ``stopListening`` returned as a Deferred: it may be None."""
+    if isinstance(result, Deferred):
+        return result
+    done: Deferred[Any] = Deferred()
+    done.callback(result)
+    return done
+
+
+def _interfaces(host: str) -> list[str]:
+    """Return the addresses to try, in order: for no host, all of IPv6 and IPv4, else all of IPv4."""
+    if not host:
+        return ["::", ""]
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError("http.addr", f"cannot find the address of {host!r}: {error.strerror}") from None
+    return [str(found[0][4][0])]
+
+
+def _cannot_listen(addr: str, error: CannotListenError | None) -> ConfigError:
+    cause = getattr(error, "socketError", None)
+    reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
+    return ConfigError("http.addr", f"cannot listen on {addr}: {reason}")
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a dead process left."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        # Nothing is there, or it is not ours to remove; listening says what is wrong, if anything.
+        return
+
+
+def _context_factory(http: Http) -> Any:
+    if http.tls is None:
+        return None
+    # Imported where it is used: it takes longer than everything else at start-up.
+    from txregistry import tls
+
+    return tls.context_factory(http.tls)

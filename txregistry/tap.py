@@ -1,0 +1,69 @@
+"""``twist registry``: the only place that imports the reactor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger, LogLevel
+from twisted.python import usage
+
+from txregistry.config.load import Loaded, load
+from txregistry.errors import ConfigError
+from txregistry.logs import observer
+from txregistry.service import RegistryService, make_service
+
+_log = Logger()
+
+
+def prepare(path: str | None) -> tuple[Loaded, RegistryService]:
+    """Read and check the configuration, and wire what it describes.
+
+    :param path: the file; None for the one that ``REGISTRY_CONFIGURATION_PATH`` names.
+    :raises txregistry.errors.ConfigError: something is wrong with it.
+    """
+    from twisted.internet import reactor
+
+    loaded = load(path, os.environ)
+    return loaded, make_service(loaded.config, reactor)
+
+
+class Options(usage.Options):
+    """What can be said on the command line."""
+
+    synopsis = "[--config FILE]"
+    optParameters = [
+        [
+            "config",
+            "c",
+            None,
+            "The configuration, in CNCF Distribution's format; $REGISTRY_CONFIGURATION_PATH.",
+        ],
+    ]
+
+    service: RegistryService
+    loaded: Loaded
+
+    def postOptions(self) -> None:
+        """Prepare the server, or end the process with one line.
+
+        The log's form and level are the configuration's, not those of ``twist``'s own options.
+        """
+        try:
+            self.loaded, self.service = prepare(self["config"])
+        except ConfigError as error:
+            # A UsageError would be followed by twist's whole help text.
+            raise SystemExit(f"txregistry: {error}") from None
+        log = self.loaded.config.log
+        parent: Any = getattr(self, "parent", None)
+        if parent is not None:
+            parent["fileLogObserverFactory"] = observer(log)
+            parent["logLevel"] = LogLevel.levelWithName(log.level)
+
+
+def makeService(options: Options) -> IService:
+    """Return the server that the configuration describes."""
+    for warning in options.loaded.warnings:
+        _log.warn("{warning}", warning=warning)
+    return options.service
