@@ -49,8 +49,8 @@ class IFileWriter(Interface):
         """Append *chunks* in order.
 
         The iterable is consumed once, on whatever thread the driver writes from: a caller may pass a
-        generator that hashes each chunk as it passes.  No second call is made before the first has ended,
-        but :meth:`close` may be.
+        generator that hashes each chunk as it passes.  What it raises comes through, *offset* then saying
+        what was kept.  No second call is made before the first has ended, but :meth:`close` may be.
 
         :raises txregistry.errors.StorageFull: there is no room; some of the bytes may have been written.
         :raises txregistry.errors.StorageError: anything else; the same.
@@ -78,7 +78,8 @@ class IStorageDriver(Interface):
     def prepare() -> None:
         """Make ready: called once before the reactor runs, so this alone may block for a moment.
 
-        :raises txregistry.errors.ConfigError: this storage cannot be used, and why, in one line.
+        :raises txregistry.errors.ConfigError: this storage cannot be used, and why, in one line; its
+            ``where`` is the option's name.
         """
 
     def close() -> Awaitable[None]:

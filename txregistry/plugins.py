@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.plugin import IPlugin, getPlugins
-from twisted.python.reflect import namedAny
+from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 from txregistry.errors import ConfigError
@@ -37,7 +37,11 @@ class StorageDriverMaker:
 
     def make(self, options: Mapping[str, Any], reactor: Any) -> IStorageDriver:
         """See :meth:`txregistry.interfaces.IStorageDriverMaker.make`."""
-        factory: Callable[[Mapping[str, Any], Any], IStorageDriver] = namedAny(self.factory)
+        try:
+            factory: Callable[[Mapping[str, Any], Any], IStorageDriver] = namedAny(self.factory)
+        except (ImportError, AttributeError, InvalidName) as error:
+            problem = f"installed, but {self.factory} cannot be imported: {error}"
+            raise ConfigError("", problem) from error
         return factory(options, reactor)
 
 

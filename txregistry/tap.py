@@ -38,7 +38,7 @@ class Options(usage.Options):
             "config",
             "c",
             None,
-            "The configuration, in CNCF Distribution's format; $REGISTRY_CONFIGURATION_PATH.",
+            "The configuration file; $REGISTRY_CONFIGURATION_PATH if not given.",
         ],
     ]
 

@@ -1,6 +1,10 @@
 from tests.config.loading import SMALLEST, LoadingCase
 from txregistry.config.load import load
 from txregistry.errors import ConfigError
+from txregistry.interfaces import IStorageDriverMaker
+from txregistry.plugins import installed
+
+INSTALLED = ", ".join(sorted(installed(IStorageDriverMaker)))
 
 FULL = """
 version: 0.1
@@ -267,7 +271,7 @@ class StorageTests(LoadingCase):
 
     def test_no_driver(self) -> None:
         """A storage section without a driver is refused with those that are installed."""
-        said = "no storage driver is named; expected one of filesystem, inmemory"
+        said = f"no storage driver is named; expected one of {INSTALLED}"
         self.assertIn(said, self.storage("{delete: {enabled: true}}"))
         self.assertIn(said, self.storage(""))
         self.assertEqual(self.complaint("version: 0.1\n"), f"storage: {said} (nothing in the file)")
@@ -283,12 +287,12 @@ class StorageTests(LoadingCase):
         """A driver that is not installed is refused with those that are, and the nearest."""
         self.assertEqual(
             self.storage("{filesytem: {rootdirectory: /x}}"),
-            "storage.filesytem: no storage driver named 'filesytem'; installed: filesystem, inmemory; "
+            f"storage.filesytem: no storage driver named 'filesytem'; installed: {INSTALLED}; "
             "did you mean filesystem? (line 2)",
         )
         self.assertEqual(
             self.storage("swift"),
-            "storage.swift: no storage driver named 'swift'; installed: filesystem, inmemory (line 2)",
+            f"storage.swift: no storage driver named 'swift'; installed: {INSTALLED} (line 2)",
         )
 
     def test_misspelt_reserved_key(self) -> None:

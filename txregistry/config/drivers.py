@@ -86,8 +86,7 @@ def complaints(settings: Storage) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        inner = error.where if f"{error.where}.".startswith(f"{where}.") else f"{where}.{error.where}"
-        raise ConfigError(inner, error.problem) from None
+        raise ConfigError(f"{where}.{error.where}".rstrip("."), error.problem) from None
 
 
 def _options(node: Node, path: Path) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txregistry.interfaces import IFileReader, IFileWriter
@@ -27,30 +28,66 @@ class Run(Protocol):
         ...
 
 
+class _OpenFile:
+    """A descriptor, and calls on it that happen one after the other, in the order in which they were made.
+
+    That holds whatever becomes of those who made them: a request that is cancelled cannot stop the thread
+    that writes for it, and the file must not be closed under that thread.
+    """
+
+    def __init__(self, run: Run, path: str, descriptor: int) -> None:
+        self._run = run
+        self._path = path
+        self._descriptor: int | None = descriptor
+        self._last: Deferred[None] | None = None
+
+    async def call(self, work: Callable[[int], T]) -> T:
+        """Return what *work* makes of the descriptor, when its turn has come."""
+        return await uncancelled(self._in_turn(lambda: work(self._held())))
+
+    async def close(self) -> None:
+        """Close the descriptor, when all that was called before has ended."""
+        await uncancelled(self._in_turn(self._close))
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        before, self._last = self._last, Deferred()
+        mine = self._last
+        if before is not None:
+            await before
+        try:
+            return await self._run(self._path, work)
+        finally:
+            mine.callback(None)
+
+    def _held(self) -> int:
+        if self._descriptor is None:
+            raise OSError(errno.EBADF, "closed")
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 @implementer(IFileReader)
 class FileReader:
     """See :class:`~txregistry.interfaces.IFileReader`."""
 
     def __init__(self, run: Run, path: str, descriptor: int, offset: int) -> None:
-        self._run = run
-        self._path = path
-        self._descriptor = Descriptor(descriptor)
+        self._file = _OpenFile(run, path, descriptor)
         self._offset = offset
 
     async def read(self, size: int) -> bytes:
         """See :class:`~txregistry.interfaces.IFileReader`."""
 
-        def read() -> bytes:
-            with self._descriptor as descriptor:
-                return os.pread(descriptor, size, self._offset)
-
-        content = await self._run(self._path, read)
+        content = await self._file.call(lambda descriptor: os.pread(descriptor, size, self._offset))
         self._offset += len(content)
         return content
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IFileReader`."""
-        await self._run(self._path, self._descriptor.close)
+        await self._file.close()
 
 
 @implementer(IFileWriter)
@@ -58,60 +95,54 @@ class FileWriter:
     """See :class:`~txregistry.interfaces.IFileWriter`."""
 
     def __init__(self, run: Run, path: str, local: str, descriptor: int, offset: int) -> None:
-        self._run = run
-        self._path = path
         self._local = local
-        self._descriptor = Descriptor(descriptor)
+        self._file = _OpenFile(run, path, descriptor)
         self.offset = offset
 
     async def write(self, chunks: Iterable[bytes]) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
 
-        def write() -> None:
-            with self._descriptor as descriptor:
-                for chunk in chunks:
-                    write_all(descriptor, chunk)
-                    self.offset += len(chunk)
+        def write(descriptor: int) -> None:
+            for chunk in chunks:
+                write_all(descriptor, chunk)
+                self.offset += len(chunk)
 
-        await self._run(self._path, write)
+        await self._file.call(write)
 
     async def sync(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
 
-        def sync() -> None:
-            with self._descriptor as descriptor:
-                os.fsync(descriptor)
+        def sync(descriptor: int) -> None:
+            os.fsync(descriptor)
             sync_directory(os.path.dirname(self._local))
 
-        await self._run(self._path, sync)
+        await self._file.call(sync)
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
-        await self._run(self._path, self._descriptor.close)
+        await self._file.close()
 
 
-class Descriptor:
-    """A file descriptor that is not closed under a thread that uses it, as a cancelled request would do."""
+def uncancelled(work: Coroutine[Any, Any, T], undo: Callable[[T], None] | None = None) -> Deferred[T]:
+    """Return the result of *work*, which goes on to its end even if that is cancelled.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-        self._lock = threading.Lock()
+    :param undo: what is then done with the result.
+    """
+    result: Deferred[T] = Deferred()
+    inner = Deferred.fromCoroutine(work)
 
-    def __enter__(self) -> int:
-        self._lock.acquire()
-        if self._descriptor is None:
-            self._lock.release()
-            raise OSError(errno.EBADF, "closed")
-        return self._descriptor
+    def succeeded(value: T) -> None:
+        if not result.called:
+            result.callback(value)
+        elif undo is not None:
+            undo(value)
 
-    def __exit__(self, *exc: object) -> None:
-        self._lock.release()
+    def failed(failure: Failure) -> None:
+        if not result.called:
+            result.errback(failure)
 
-    def close(self) -> None:
-        with self._lock:
-            descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+    inner.addCallbacks(succeeded, failed)
+    return result
 
 
 def create(local: str) -> int:

@@ -31,6 +31,7 @@ from txregistry.storage.files import (
     open_regular,
     read_all,
     sync_directory,
+    uncancelled,
     write_all,
 )
 
@@ -91,7 +92,7 @@ class FilesystemDriver:
             os.close(create(self._fresh(_NEW)))
         except OSError as error:
             raise errors.ConfigError(
-                "storage.filesystem.rootdirectory", f"cannot write below {self._root}: {error.strerror}"
+                "rootdirectory", f"cannot write below {self._root}: {error.strerror}"
             ) from error
         for name in (_NEW, _TRASH):
             _empty(os.path.join(self._root, name))
@@ -151,7 +152,8 @@ class FilesystemDriver:
 
     async def open_local(self, path: str) -> int:
         """See :class:`~txregistry.interfaces.ILocalFiles`."""
-        return await self._run(path, open_regular, self._local(path))
+        opening = self._run(path, open_regular, self._local(path))
+        return await uncancelled(opening, undo=os.close)
 
     async def open_writer(self, path: str) -> IFileWriter:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -173,7 +175,8 @@ class FilesystemDriver:
                 raise
             return descriptor, held.st_size
 
-        descriptor, size = await self._run(path, _persistently, lock)
+        locking = self._run(path, _persistently, lock)
+        descriptor, size = await uncancelled(locking, undo=lambda locked: os.close(locked[0]))
         return FileWriter(self._run, path, local, descriptor, size)
 
     async def stat(self, path: str) -> FileInfo:

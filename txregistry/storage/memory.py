@@ -92,8 +92,9 @@ class MemoryDriver:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         paths.check(target)
         file = self._file(source)
-        self._remove(source)
         self._put(target, file)
+        if source != target:
+            self._remove(source)
 
     async def delete(self, path: str, durable: bool = True) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""

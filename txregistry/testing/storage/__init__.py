@@ -21,7 +21,7 @@ from txregistry.testing.storage.readers import ReadersContract
 from txregistry.testing.storage.tree import TreeContract
 from txregistry.testing.storage.writers import WritersContract
 
-__all__ = ["StorageDriverContract"]
+__all__ = ["LocalFilesContract", "StorageDriverContract"]
 
 
 class StorageDriverContract(
@@ -31,9 +31,9 @@ class StorageDriverContract(
     TreeContract,
     ReadersContract,
     WritersContract,
-    LocalFilesContract,
 ):
     """The contract of :class:`txregistry.interfaces.IStorageDriver` and of the readers and writers it opens.
 
-    Where the driver provides :class:`txregistry.interfaces.ILocalFiles` too, that is tested as well.
+    A driver that provides :class:`txregistry.interfaces.ILocalFiles` mixes in
+    :class:`LocalFilesContract` too.
     """

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 
-from twisted.trial.unittest import SkipTest
+from zope.interface.verify import verifyObject
 
 from txregistry.interfaces import ILocalFiles
 from txregistry.testing.storage.case import MIB, StorageCase, patterned, pieces
 
 
 class LocalFilesContract(StorageCase):
-    """Of :class:`txregistry.interfaces.ILocalFiles`; skipped where the driver does not provide it."""
+    """The contract of :class:`txregistry.interfaces.ILocalFiles`, for drivers that provide it."""
 
     def _local_files(self) -> ILocalFiles:
-        if not ILocalFiles.providedBy(self.driver):
-            raise SkipTest("the driver does not offer ILocalFiles")
+        self.assertTrue(verifyObject(ILocalFiles, self.driver))
         return ILocalFiles(self.driver)
 
     async def test_local_file(self) -> None:

@@ -1,0 +1,42 @@
+# `make serve` and `make test` need Python 3.11+ with pip, and nothing else; `make peers` needs root and Debian.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: serve test peers lint types benchmark docs clean
+
+# A registry on http://127.0.0.1:5000, its data under ./data.
+serve: $(READY)
+	REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$(CURDIR)/data $(BIN)/txregistry serve docs/serve.yml
+
+test: $(READY)
+	$(BIN)/python tests/run.py
+
+peers: $(READY)
+	sh tests/peers/install.sh
+	$(BIN)/python tests/run.py tests.peers
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+	MYPYPATH=drivers/txregistry-sqlite $(BIN)/mypy --config-file pyproject.toml -p txregistry_sqlite
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/api _trial_temp*
+
+$(READY): setup.cfg pyproject.toml drivers/txregistry-sqlite/setup.cfg
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]' -e drivers/txregistry-sqlite
+	touch $@
