@@ -24,14 +24,8 @@ class MakeTests(LoadingCase):
         error = self.assertRaises(ConfigError, make, storage, Clock())
         self.assertEqual(error.where, "storage.swift")
 
-    def test_whole_path_once(self) -> None:
-        """A path that is whole already stays as it is."""
-        settings = self.config().storage
-        for where, whole in (
-            ("storage.inmemory.a", "storage.inmemory.a"),
-            ("storage.inmemory", "storage.inmemory"),
-            ("a", "storage.inmemory.a"),
-        ):
-            with self.assertRaises(ConfigError) as caught, complaints(settings):
-                raise ConfigError(where, "wrong")
-            self.assertEqual(str(caught.exception), f"{whole}: wrong")
+    def test_driver_as_a_whole(self) -> None:
+        """A complaint about no option in particular names the driver's section."""
+        with self.assertRaises(ConfigError) as caught, complaints(Storage(driver="inmemory")):
+            raise ConfigError("", "wrong")
+        self.assertEqual(str(caught.exception), "storage.inmemory: wrong")
