@@ -26,6 +26,6 @@ class MakeTests(LoadingCase):
 
     def test_driver_as_a_whole(self) -> None:
         """A complaint about no option in particular names the driver's section."""
-        with self.assertRaises(ConfigError) as caught, complaints(Storage(driver="inmemory")):
+        with self.assertRaises(ConfigError) as caught, complaints(self.config().storage):
             raise ConfigError("", "wrong")
         self.assertEqual(str(caught.exception), "storage.inmemory: wrong")
