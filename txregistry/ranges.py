@@ -8,8 +8,10 @@ from attrs import frozen
 
 from txregistry import errors
 
-_BYTES_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))[ \t]*", re.I)
-_CHUNK_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:\*|[0-9]{1,19}))?")
+_BYTES_RANGE = re.compile(
+    r"bytes[ \t]*=[ \t]*(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))[ \t]*", re.I | re.A
+)
+_CHUNK_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:\*|([0-9]{1,19})))?")
 
 
 @frozen
@@ -64,6 +66,6 @@ def parse_chunk_range(header: str) -> ByteRange:
     :raises txregistry.errors.SizeInvalid: it is neither.
     """
     match = _CHUNK_RANGE.fullmatch(header)
-    if match is None or int(match[2]) < int(match[1]):
+    if match is None or int(match[2]) < int(match[1]) or (match[3] and int(match[3]) <= int(match[2])):
         raise errors.SizeInvalid({"Content-Range": header[:100]}, message="malformed Content-Range")
     return ByteRange(int(match[1]), int(match[2]) + 1)

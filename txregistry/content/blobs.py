@@ -41,11 +41,15 @@ class Blobs:
         """Return a blob of a repository.
 
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
+        :raises txregistry.errors.StorageFault: its link is damaged.
         """
         # A link may point to the same content under another algorithm: so Distribution stores sha512 blobs.
-        target = await self.links.read(layout.layer_link(name, digest))
+        link = layout.layer_link(name, digest)
+        target = await self.links.read(link)
         if target is None:
             raise errors.BlobUnknown({"digest": str(digest)})
+        if target.algorithm == digest.algorithm and target != digest:
+            raise errors.StorageFault(link, "a link to another blob than the one it is named after")
         path = layout.blob_data(target)
         try:
             info = await self.driver.stat(path)

@@ -66,9 +66,12 @@ class Manifests:
             content = await self.links.driver.read(path, manifest.SIZE_LIMIT)
         except errors.PathUnknown:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)}) from None
-        if Digest.of(content, target.algorithm) != target:
+        if Digest.of(content, digest.algorithm) != digest:
             raise errors.StorageFault(path, "a manifest whose bytes have another digest than its name")
-        return StoredManifest(digest, manifest.media_type_of(content), content)
+        try:
+            return StoredManifest(digest, manifest.media_type_of(content), content)
+        except errors.ManifestInvalid:
+            raise errors.StorageFault(path, "what is linked as a manifest is none") from None
 
     async def put(
         self, name: RepositoryName, reference: Tag | Digest, content: bytes, content_type: str
@@ -121,7 +124,14 @@ class Manifests:
 
     async def _require_references(self, name: RepositoryName, parsed: manifest.Manifest) -> None:
         async def has_manifest(digest: Digest) -> bool:
-            return await self.links.read(layout.revision_link(name, digest)) is not None
+            target = await self.links.read(layout.revision_link(name, digest))
+            if target is None:
+                return False
+            try:
+                await self.links.driver.stat(layout.blob_data(target))
+            except errors.PathUnknown:
+                return False
+            return True
 
         blobs, children = list(dict.fromkeys(parsed.blobs)), list(dict.fromkeys(parsed.children))
         present = await concurrently(lambda digest: self.blobs.has(name, digest), blobs)

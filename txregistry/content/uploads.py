@@ -253,4 +253,8 @@ class UploadSession:
     async def _save_state(self) -> None:
         if self.digester is not None:
             path = self.state_path(self.digester.algorithm)
-            await self.uploads.driver.write(path, self.digester.state(), durable=False)
+            try:
+                await self.uploads.driver.write(path, self.digester.state(), durable=False)
+            except errors.StorageError as error:
+                # The bytes are stored; without this the next request reads them again, no more.
+                _log.warn("cannot save the hash of upload {upload}: {error}", upload=self.id, error=error)
