@@ -9,6 +9,7 @@ import http.client
 import ipaddress
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -321,17 +322,49 @@ class LogTests(ProcessCase):
         server = self.server()
         server.start()
         client = RegistryClient(server.host)
-        digest = client.push_bytes("a", b"{}")
-        link = f"{server.data}/docker/registry/v2/repositories/a/_layers/{digest.replace(':', '/')}/link"
-        with open(link, "w") as file:
-            file.write("nonsense")
-        answer = client.request("GET", f"/v2/a/blobs/{digest}")
+        config = client.push_bytes("a", b"{}")
+        digest = client.push_manifest("a", "latest", image(config))
+        encoded = digest.partition(":")[2]
+        with open(
+            f"{server.data}/docker/registry/v2/blobs/sha256/{encoded[:2]}/{encoded}/data", "ab"
+        ) as file:
+            file.write(b" ")
+        answer = client.manifest("a", "latest")
         self.assertEqual(answer.status, 500)
         self.assertNotIn(b"Traceback", answer.body)
         self.assertNotIn(server.data.encode(), answer.body)
         server.stop()
         self.assertEqual(server.log().count("Traceback"), 1)
         self.assertIn(answer.headers["X-Request-Id"], server.log())
+
+
+class RebuildTests(ProcessCase):
+    """``txregistry referrers rebuild``."""
+
+    def test_lost_index(self) -> None:
+        """An index of referrers that was lost is made again from the manifests, while the server runs."""
+        server = self.server()
+        server.start()
+        client = RegistryClient(server.host)
+        config = client.push_bytes("team/app", b"{}")
+        subject = client.push_manifest("team/app", "1", image(config))
+        about = {"mediaType": image(config)["mediaType"], "digest": subject, "size": 1}
+        referrer = client.push_manifest("team/app", "2", image(config, subject=about))
+        url = f"/v2/team/app/referrers/{subject}"
+        listed = client.expect(200, "GET", url).json()
+        self.assertEqual([one["digest"] for one in listed["manifests"]], [referrer])
+        shutil.rmtree(f"{server.data}/docker/registry/v2/repositories/team/app/_referrers")
+        self.assertEqual(client.expect(200, "GET", url).json()["manifests"], [])
+        done = subprocess.run(
+            [sys.executable, "-m", "txregistry.cli", "referrers", "rebuild", server.config_path],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        self.assertEqual(done.stdout, "team/app: 1\n")
+        self.assertEqual(client.expect(200, "GET", url).json(), listed)
 
 
 class ConcurrencyTests(ProcessCase):
@@ -355,17 +388,7 @@ class ConcurrencyTests(ProcessCase):
         pushed: list[str] = []
 
         def move(number: int) -> None:
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": {
-                    "mediaType": "application/vnd.oci.image.config.v1+json",
-                    "digest": config,
-                    "size": 2,
-                },
-                "layers": [],
-                "annotations": {"number": str(number)},
-            }
+            manifest = image(config, annotations={"number": str(number)})
             pushed.append(client.push_manifest("a", "latest", manifest))
 
         self.at_once(20, move)
@@ -437,6 +460,17 @@ class TlsServer(ConfiguredServer):
                 return connection.getresponse().status == 200
             except OSError:
                 return False
+
+
+def image(config: str, **more: Any) -> dict[str, Any]:
+    """Return the manifest of an image without layers."""
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [],
+        **more,
+    }
 
 
 def push_bytes(connection: http.client.HTTPConnection, content: bytes) -> str:

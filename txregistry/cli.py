@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
+from twisted.internet.defer import Deferred
 
 from txregistry import __version__
+from txregistry.config.drivers import complaints, make
+from txregistry.config.load import load
+from txregistry.config.schema import Config
 from txregistry.config.show import render
+from txregistry.content.registry import Registry
 from txregistry.errors import ConfigError
+from txregistry.reference import RepositoryName
+from txregistry.service import in_thread
 
+_PAGE = 1000
 _CONFIG = click.argument("config", required=False, type=click.Path())
 
 
@@ -31,6 +41,46 @@ def serve(config: str | None) -> None:
     (twist,) = entry_points(group="console_scripts", name="twist")
     arguments = [] if config is None else ["--config", config]
     sys.exit(twist.load()(["twist", "registry", *arguments]))
+
+
+@main.group()
+def referrers() -> None:
+    """Work on the index of referrers."""
+
+
+@referrers.command()
+@_CONFIG
+def rebuild(config: str | None) -> None:
+    """Index again which manifests refer to others.
+
+    For data that was written by a registry without the referrers API, and for an index that was lost.  A
+    server may run on the same storage meanwhile.
+    """
+    # Installing a reactor is a side effect that the other commands are better without.
+    from twisted.internet.task import react
+
+    try:
+        loaded = load(config, os.environ)
+        react(lambda reactor: Deferred.fromCoroutine(_rebuild(loaded.config, reactor)))
+    except ConfigError as error:
+        click.echo(f"txregistry: {error}", err=True)
+        sys.exit(1)
+
+
+async def _rebuild(config: Config, reactor: Any) -> None:
+    driver = make(config.storage, reactor)
+    with complaints(config.storage):
+        driver.prepare()
+    try:
+        registry = Registry.on(driver, in_thread(reactor))
+        last = ""
+        while names := await registry.catalog.names(_PAGE, last):
+            for name in names:
+                count = await registry.manifests.index_referrers(RepositoryName(name))
+                click.echo(f"{name}: {count}")
+            last = names[-1]
+    finally:
+        await driver.close()
 
 
 @main.group("config")
@@ -57,3 +107,7 @@ def check(config: str | None) -> None:
     for warning in loaded.warnings:
         click.echo(f"txregistry: warning: {warning}", err=True)
     click.echo(render(loaded.config), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,8 @@ from txregistry import errors
 
 _ENCODED = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
 
+#: Every algorithm that digests may have.
+ALGORITHMS = tuple(_ENCODED)
 #: The algorithm used where no one asks for another.
 CANONICAL = "sha256"
 
@@ -90,7 +92,7 @@ class _Algorithm:
         object.__setattr__(self, "context", Context)
 
 
-_ALGORITHMS = {
+_LIBCRYPTO = {
     "sha256": _Algorithm("SHA256", 4, 64, 32, b"sha\x03"),
     "sha512": _Algorithm("SHA512", 8, 128, 64, b"sha\x07"),
 }
@@ -102,7 +104,7 @@ def _load_libcrypto() -> ctypes.CDLL:
             continue
         try:
             library = ctypes.CDLL(name)
-            for algorithm in _ALGORITHMS.values():
+            for algorithm in _LIBCRYPTO.values():
                 getattr(library, f"{algorithm.prefix}_Update").argtypes = (
                     ctypes.c_void_p,
                     ctypes.c_char_p,
@@ -127,7 +129,7 @@ class Digester:
     """
 
     def __init__(self, algorithm: str = CANONICAL) -> None:
-        known = _ALGORITHMS.get(algorithm)
+        known = _LIBCRYPTO.get(algorithm)
         if known is None:
             raise errors.DigestInvalid({"algorithm": algorithm[:40]}, message="unknown digest algorithm")
         self.algorithm = algorithm

@@ -160,6 +160,13 @@ class TagInvalid(RegistryError):
     text = "invalid tag"
 
 
+class TagsTooMany(RegistryError):
+    """A push by digest asks for more tags than one request may (distribution-spec, "Pushing Manifests")."""
+
+    code = "UNSUPPORTED"
+    text = "too many tags in one request"
+
+
 class PageInvalid(RegistryError):
     """``n`` of a listing is not a number that can be answered."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -29,6 +28,13 @@ _DEPTH_LIMIT = 200
 _BRACKETS_LIMIT = 100_000
 
 
+class Platform(msgspec.Struct, frozen=True):
+    """What a manifest in an index is for, as far as anything here depends on it."""
+
+    architecture: str = ""
+    os: str = ""
+
+
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a manifest says of content elsewhere (image-spec, "OCI Content Descriptors").
 
@@ -36,21 +42,25 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     :param digest: the content's digest, as written.
     :param size: the content's length in bytes.
     :param urls: where else the content can be had.
+    :param platform: what a manifest in an index is for.
     """
 
     media_type: str
     digest: str
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     urls: list[str] | None = None
+    platform: Platform | None = None
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     schema_version: int | None = None
     media_type: str | None = None
+    artifact_type: str | None = None
     config: Descriptor | None = None
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
     subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
 
 
 class _Type(msgspec.Struct, frozen=True, rename="camel"):
@@ -64,14 +74,35 @@ class Manifest:
 
     :param media_type: its type.
     :param content: its bytes, as pushed.
-    :param blobs: the digests that must be blobs of the repository, in order.
-    :param children: the digests that must be manifests of the repository, in order.
+    :param config: what its config descriptor says; None where there is none.
+    :param layers: what its layers' descriptors say.
+    :param children: what its manifests' descriptors say.
+    :param subject: the digest of the manifest that it refers to; None where there is none.
     """
 
     media_type: str
     content: bytes
-    blobs: tuple[Digest, ...]
-    children: tuple[Digest, ...]
+    config: Descriptor | None
+    layers: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...]
+    subject: Digest | None
+
+
+class Referrer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a list of referrers says of one (distribution-spec, "Listing Referrers").
+
+    :param media_type: the manifest's type.
+    :param digest: its digest.
+    :param size: its length in bytes.
+    :param artifact_type: what it says of itself, else its config's type; None for an index that says nothing.
+    :param annotations: its annotations.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str | None = None
+    annotations: dict[str, str] | None = None
 
 
 def media_type_of(content: bytes) -> str:
@@ -107,12 +138,61 @@ def parse(content: bytes, content_type: str) -> Manifest:
         raise _invalid("a manifest of this type must carry it in its mediaType field")
     if known:
         _check_shape(document, media_type)
+    for descriptor in (document.config, *(document.layers or ()), *(document.manifests or ())):
+        if descriptor is not None:
+            Digest.parse(descriptor.digest)
     return Manifest(
         media_type,
         content,
-        blobs=tuple(_blobs(document)),
-        children=tuple(Digest.parse(child.digest) for child in document.manifests or ()),
+        config=document.config,
+        layers=tuple(document.layers or ()),
+        children=tuple(document.manifests or ()),
+        subject=None if document.subject is None else Digest.parse(document.subject.digest),
     )
+
+
+def referrer_of(content: bytes, digest: Digest) -> tuple[Digest, Referrer] | None:
+    """Return the subject of a stored manifest, and what a list of that one's referrers says of it.
+
+    :param digest: the manifest's own digest.
+    :returns: None if it has no subject, or none that can be read.
+    """
+    document = _read(content)
+    if document is None or document.subject is None:
+        return None
+    try:
+        subject = Digest.parse(document.subject.digest)
+    except errors.DigestInvalid:
+        return None
+    media_type = media_type_of(content)
+    artifact_type = document.artifact_type or (document.config.media_type if document.config else None)
+    referrer = Referrer(
+        media_type=media_type,
+        digest=str(digest),
+        size=len(content),
+        artifact_type=artifact_type,
+        annotations=document.annotations or None,
+    )
+    return subject, referrer
+
+
+def children_of(content: bytes) -> list[Digest]:
+    """Return the digests that a stored index lists; none of what cannot be read."""
+    document = _read(content)
+    found = []
+    for child in (document and document.manifests) or ():
+        try:
+            found.append(Digest.parse(child.digest))
+        except errors.DigestInvalid:
+            continue
+    return found
+
+
+def _read(content: bytes) -> _Document | None:
+    try:
+        return msgspec.json.decode(content, type=_Document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _invalid(why: str) -> errors.ManifestInvalid:
@@ -125,23 +205,13 @@ def _check_shape(document: _Document, media_type: str) -> None:
     if media_type in media.INDEXES:
         if document.config is not None or document.layers is not None:
             raise _invalid("an index must have neither config nor layers")
-        if document.manifests is None:
-            raise _invalid("an index must have manifests")
+        if document.manifests is None and document.media_type is None:
+            raise _invalid("an index must have manifests, or its type in its mediaType field")
     else:
         if document.manifests is not None:
             raise _invalid("an image manifest must not have manifests")
-        if document.config is None or document.layers is None:
-            raise _invalid("an image manifest must have config and layers")
-
-
-def _blobs(document: _Document) -> Iterator[Digest]:
-    if document.config is not None:
-        yield Digest.parse(document.config.digest)
-    for layer in document.layers or ():
-        digest = Digest.parse(layer.digest)
-        if layer.urls:
-            raise _invalid("layers with urls are not accepted by this registry")
-        yield digest
+        if document.config is None:
+            raise _invalid("an image manifest must have a config")
 
 
 def _load(content: bytes) -> dict[str, Any]:

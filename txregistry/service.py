@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import stat
@@ -19,13 +20,16 @@ from twisted.logger import Logger
 
 from txregistry import __version__
 from txregistry.config.drivers import complaints, make
-from txregistry.config.schema import Config, Http
+from txregistry.config.schema import Config, Http, Validation
 from txregistry.config.values import address
 from txregistry.content.registry import Registry
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
+from txregistry.manifest import Platform
+from txregistry.validation import NO_URL, Rules
 from txregistry.web.app import Permissions, make_resource
 from txregistry.web.locations import Locations
+from txregistry.web.manners import RepositoryWarning
 from txregistry.web.site import RegistrySite
 from txregistry.web.states import UploadStates
 
@@ -44,17 +48,18 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
     :raises txregistry.errors.ConfigError: what only the parts themselves could check is wrong.
     """
     driver = make(config.storage, reactor)
-    registry = Registry.on(driver, _in_thread(reactor))
+    registry = Registry.on(driver, in_thread(reactor), rules(config.validation))
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
     resource = make_resource(
         registry,
         UploadStates(secret),
-        _in_thread(reactor),
+        in_thread(reactor),
         Locations(http.host, http.prefix, http.relativeurls),
         Permissions(
             write=not config.storage.maintenance.readonly.enabled, delete=config.storage.delete.enabled
         ),
+        [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
     )
     site = RegistrySite(
         resource,
@@ -65,6 +70,20 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         access_log=not config.log.accesslog.disabled,
     )
     return RegistryService(reactor, driver, site, config, _context_factory(http))
+
+
+def rules(validation: Validation) -> Rules:
+    """Return the rules for manifests that the configuration describes, with Distribution's meaning."""
+    if validation.disabled:
+        return Rules(allow=None, children="none")
+    urls, indexes = validation.manifests.urls, validation.manifests.indexes
+    allow = tuple(re.compile(pattern) for pattern in urls.allow)
+    deny = tuple(re.compile(pattern) for pattern in urls.deny)
+    listed = frozenset(Platform(one.architecture, one.os) for one in indexes.platformlist)
+    # A list of what is denied alone allows the rest; neither list allows nothing.
+    return Rules(
+        allow=allow or (None if deny else NO_URL), deny=deny, children=indexes.platforms, platforms=listed
+    )
 
 
 @mutable(eq=False, slots=False)
@@ -149,11 +168,13 @@ class RegistryService(Service):
             raise _cannot_listen(path, error) from None
 
 
-def _in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
-    def in_thread(work: Callable[[], T]) -> Awaitable[T]:
+def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
+    """Return what runs a function on the reactor's own threads."""
+
+    def run(work: Callable[[], T]) -> Awaitable[T]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    return in_thread
+    return run
 
 
 def _completed(result: Any) -> Deferred[Any]:

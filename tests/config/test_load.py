@@ -132,7 +132,7 @@ class ComplaintTests(LoadingCase):
         """A key that is like none is refused with those that are known."""
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
-            "quux: unknown key; known here: version, log, storage, http (line 3)",
+            "quux: unknown key; known here: version, log, storage, http, validation, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -222,7 +222,6 @@ class ComplaintTests(LoadingCase):
             "redis": "{addrs: [a]}",
             "health": "{storagedriver: {enabled: true}}",
             "proxy": "{remoteurl: 'https://example.com'}",
-            "validation": "{disabled: true}",
             "policy": "{repository: {classes: [image]}}",
             "catalog": "{maxentries: 10}",
             "tags": "{maxtags: 10}",

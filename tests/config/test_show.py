@@ -37,6 +37,16 @@ http:
   draintimeout: 30s
   idletimeout: 1m
   tls: null
+validation:
+  disabled: false
+  manifests:
+    urls:
+      allow: []
+      deny: []
+    indexes:
+      platforms: all
+      platformlist: []
+warnings: []
 """,
         )
 

@@ -18,6 +18,8 @@ ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
 HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
 HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
 Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
+Pattern = Annotated[str, Meta(extra={"parse": values.pattern})]
+WarningText = Annotated[str, Meta(extra={"parse": values.warning_text})]
 BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]
 
 
@@ -144,6 +146,63 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
 
 
+class Urls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``validation.manifests.urls``: where layers may be had that are not to be distributed."""
+
+    allow: Annotated[
+        list[Pattern],
+        Meta(description="Regular expressions, one of which a layer's URL must match; none allows none."),
+    ] = field(default_factory=list)
+    deny: Annotated[
+        list[Pattern], Meta(description="Regular expressions, none of which a layer's URL may match.")
+    ] = field(default_factory=list)
+
+
+class PlatformKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of ``validation.manifests.indexes.platformlist``."""
+
+    architecture: Annotated[str, Meta(description="As in the index, amd64.")] = ""
+    os: Annotated[str, Meta(description="As in the index, linux.")] = ""
+
+
+class Indexes(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``validation.manifests.indexes``: which manifests of an index must be in the repository."""
+
+    platforms: Annotated[
+        Literal["all", "none", "list"], Meta(description="All, none, or those for platformlist.")
+    ] = "all"
+    platformlist: Annotated[list[PlatformKey], Meta(description="Platforms, for platforms: list.")] = field(
+        default_factory=list
+    )
+
+
+class ManifestValidation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``validation.manifests``."""
+
+    urls: Annotated[Urls, Meta(description="URLs of layers.")] = field(default_factory=Urls)
+    indexes: Annotated[Indexes, Meta(description="Manifests of indexes.")] = field(default_factory=Indexes)
+
+
+class Validation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``validation``: which manifests are accepted."""
+
+    disabled: Annotated[bool, Meta(description="Allow every URL, and indexes without their manifests.")] = (
+        False
+    )
+    manifests: Annotated[ManifestValidation, Meta(description="Rules for manifests.")] = field(
+        default_factory=ManifestValidation
+    )
+
+
+class Warn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of ``warnings``."""
+
+    repositories: Annotated[
+        str, Meta(description="A pattern of repository names, in which * stands for anything.")
+    ] = "*"
+    text: Annotated[WarningText, Meta(description="What clients are to show to their users.")]
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file."""
 
@@ -151,3 +210,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Annotated[Log, Meta(description="Logging.")] = field(default_factory=Log)
     storage: Annotated[Storage, Meta(description="Storage.")]
     http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)
+    validation: Annotated[Validation, Meta(description="Which manifests are accepted.")] = field(
+        default_factory=Validation
+    )
+    warnings: Annotated[
+        list[Warn],
+        Meta(description="Warnings that answers about repositories carry.  (Not a key of Distribution's.)"),
+    ] = field(default_factory=list)

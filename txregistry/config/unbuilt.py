@@ -36,7 +36,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "redis": _never,
     "health": _never,
     "proxy": _never,
-    "validation": _never,
     "policy": _never,
     "catalog": _never,
     "tags": _never,

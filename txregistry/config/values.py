@@ -114,6 +114,22 @@ def header_value(text: str) -> str:
     return text
 
 
+def pattern(text: str) -> str:
+    """Check a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    return text
+
+
+def warning_text(text: str) -> str:
+    """Check what is to stand in a ``Warning`` header: with what is around it, 4096 bytes hold it."""
+    if not re.fullmatch(r"[\x20-\x7e]{1,2000}", text):
+        raise ValueError("a line of at most 2000 printable ASCII characters")
+    return text
+
+
 def readable(text: str) -> str:
     """Check that a file can be read."""
     try:

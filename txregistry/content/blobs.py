@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.content import layout
@@ -10,6 +11,8 @@ from txregistry.content.links import Links
 from txregistry.digest import Digest
 from txregistry.interfaces import IStorageDriver
 from txregistry.reference import RepositoryName
+
+_log = Logger()
 
 
 @frozen
@@ -41,15 +44,10 @@ class Blobs:
         """Return a blob of a repository.
 
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
-        :raises txregistry.errors.StorageFault: its link is damaged.
         """
-        # A link may point to the same content under another algorithm: so Distribution stores sha512 blobs.
-        link = layout.layer_link(name, digest)
-        target = await self.links.read(link)
+        target = await self._target(name, digest)
         if target is None:
             raise errors.BlobUnknown({"digest": str(digest)})
-        if target.algorithm == digest.algorithm and target != digest:
-            raise errors.StorageFault(link, "a link to another blob than the one it is named after")
         path = layout.blob_data(target)
         try:
             info = await self.driver.stat(path)
@@ -65,12 +63,19 @@ class Blobs:
             return False
         return True
 
-    async def mount(self, source: RepositoryName, target: RepositoryName, digest: Digest) -> bool:
-        """Make a blob of one repository a blob of another too; say whether there was such a blob."""
-        link = await self.links.read(layout.layer_link(source, digest))
-        if link is None or not await self.has(source, digest):
+    async def mount(self, source: RepositoryName | None, target: RepositoryName, digest: Digest) -> bool:
+        """Make a blob of one repository a blob of another too; say whether there was such a blob.
+
+        :param source: the repository that has it; None for whichever has.
+        """
+        stored = digest if source is None else await self._target(source, digest)
+        if stored is None:
             return False
-        await self.links.write(layout.layer_link(target, digest), link)
+        try:
+            await self.driver.stat(layout.blob_data(stored))
+        except errors.PathUnknown:
+            return False
+        await self.links.write(layout.layer_link(target, digest), stored)
         return True
 
     async def delete(self, name: RepositoryName, digest: Digest) -> None:
@@ -81,3 +86,15 @@ class Blobs:
         await self.find(name, digest)
         if not await self.links.delete(layout.layer_link(name, digest)):
             raise errors.BlobUnknown({"digest": str(digest)})
+
+    async def _target(self, name: RepositoryName, digest: Digest) -> Digest | None:
+        """Return the digest that a repository's blob is stored by; None if it has none that can be trusted.
+
+        It may be the same content's under another algorithm: so Distribution stores sha512 blobs.
+        """
+        link = layout.layer_link(name, digest)
+        target = await self.links.read(link)
+        if target is not None and target.algorithm == digest.algorithm and target != digest:
+            _log.error("the link {path} is damaged: it leads to another blob", path=link)
+            return None
+        return target

@@ -9,6 +9,11 @@
     repositories/<name>/_manifests/tags/<tag>/index/<algorithm>/<hex>/link   what it has ever pointed to
     repositories/<name>/_uploads/<id>/{startedat,data,hashstates/<algorithm>/<offset>}
 
+and, which Distribution passes over because of the underscore::
+
+    repositories/<name>/_referrers/<algorithm>/<hex>/<algorithm>-<hex>   a descriptor: the second has the first
+                                                                         as its subject
+
 A link is a file that holds a digest and nothing more, not even a newline.
 """
 
@@ -58,6 +63,21 @@ def tag_link(name: str, tag: str) -> str:
 def tag_history_link(name: str, tag: str, digest: Digest) -> str:
     """Return what says that a tag has pointed to a manifest."""
     return f"{tags(name)}/{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def revisions(name: str, algorithm: str) -> str:
+    """Return the directory of a repository's manifests of one digest algorithm."""
+    return f"{manifests(name)}/revisions/{algorithm}"
+
+
+def referrers(name: str, subject: Digest) -> str:
+    """Return the directory of what refers to a manifest."""
+    return f"{REPOSITORIES}/{name}/_referrers/{subject.algorithm}/{subject.hex}"
+
+
+def referrer(name: str, subject: Digest, digest: Digest) -> str:
+    """Return where one referrer's descriptor is."""
+    return f"{referrers(name, subject)}/{digest.algorithm}-{digest.hex}"
 
 
 def upload(name: str, upload_id: str) -> str:

@@ -7,10 +7,13 @@ from typing import Protocol, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.digest import Digest
 from txregistry.interfaces import IStorageDriver
+
+_log = Logger()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,8 +34,8 @@ class Links:
     async def read(self, path: str) -> Digest | None:
         """Return what a link points to; None where there is no link.
 
-        :raises txregistry.errors.StorageFault: what is there is not a digest, as older registries left
-            after a crash.
+        A link that holds no digest, as older registries left after a crash, is as good as none: the log tells
+        of it, and a client that finds nothing pushes again, which mends it.
         """
         try:
             content = await self.driver.read(path, _LINK_LIMIT)
@@ -41,7 +44,8 @@ class Links:
         try:
             return Digest.parse(content.decode("ascii").rstrip("\n"))
         except (UnicodeDecodeError, errors.DigestInvalid):
-            raise errors.StorageFault(path, "a link that holds no digest") from None
+            _log.error("the link {path} is damaged: it holds no digest", path=path)
+            return None
 
     async def write(self, path: str, digest: Digest) -> None:
         """Make a link, or make it point elsewhere; return when it is durable."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
 
 from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.blobs import Blobs
 from txregistry.content.links import InThread, Links, concurrently
+from txregistry.content.referrers import Referrers, fits
 from txregistry.content.tags import Tags
-from txregistry.digest import CANONICAL, Digest
+from txregistry.digest import ALGORITHMS, CANONICAL, Digest
 from txregistry.reference import RepositoryName, Tag
+from txregistry.validation import Rules
+
+_log = Logger()
 
 #: Bytes beyond which a manifest is parsed in a thread: below, the hop would take longer.
 _PARSED_AT_ONCE = 64 * 1024
@@ -34,18 +40,34 @@ class StoredManifest:
 
 
 @frozen
+class Pushed:
+    """A manifest that was stored.
+
+    :param digest: its digest.
+    :param subject: the digest of the manifest that it refers to; None where there is none.
+    """
+
+    digest: Digest
+    subject: Digest | None
+
+
+@frozen
 class Manifests:
     """Stores, finds and deletes manifests.
 
     :param links: which repository has which.
     :param blobs: what they refer to.
     :param tags: what points to them.
+    :param referrers: which of them refer to others.
+    :param rules: what they must have.
     :param in_thread: where large ones are parsed.
     """
 
     links: Links
     blobs: Blobs
     tags: Tags
+    referrers: Referrers
+    rules: Rules
     in_thread: InThread
     _locks: weakref.WeakValueDictionary[str, DeferredLock] = field(
         factory=weakref.WeakValueDictionary, init=False
@@ -74,17 +96,28 @@ class Manifests:
             raise errors.StorageFault(path, "what is linked as a manifest is none") from None
 
     async def put(
-        self, name: RepositoryName, reference: Tag | Digest, content: bytes, content_type: str
-    ) -> Digest:
-        """Store a manifest, and make *reference* point to it if it is a tag.
+        self,
+        name: RepositoryName,
+        reference: Tag | Digest,
+        content: bytes,
+        content_type: str,
+        tags: Sequence[Tag] = (),
+        allows: Callable[[Digest | None], bool] | None = None,
+    ) -> Pushed:
+        """Store a manifest, and make tags point to it.
 
-        Its bytes are stored first, then the repository's link to them, then the tag: whoever sees one sees
-        what it needs.
+        Its bytes are stored first, then the repository's link to them, then its entry among the referrers of
+        its subject, then the tags: whoever sees one sees what it needs.
 
-        :returns: its digest.
+        :param reference: a tag, or its digest.
+        :param tags: more tags.
+        :param allows: asked whether the manifest may take the place of what *reference* now leads to, a
+            digest or nothing; no other change comes between the answer and this one.
         :raises txregistry.errors.ManifestInvalid: it cannot be accepted.
         :raises txregistry.errors.DigestInvalid: *reference* is a digest, and not that of *content*.
+        :raises txregistry.errors.ManifestTooLarge: what a list of referrers would say of it fits no page.
         :raises txregistry.errors.ManifestBlobUnknown: what it refers to is not in the repository.
+        :raises txregistry.errors.PreconditionFailed: *allows* said no.
         """
         if len(content) > _PARSED_AT_ONCE:
             parsed = await self.in_thread(lambda: manifest.parse(content, content_type))
@@ -93,13 +126,20 @@ class Manifests:
         digest = Digest.of(content, CANONICAL if isinstance(reference, Tag) else reference.algorithm)
         if isinstance(reference, Digest) and digest != reference:
             raise errors.DigestInvalid({"digest": str(reference)})
+        referred = manifest.referrer_of(content, digest)
+        if referred is not None and not fits(referred[1]):
+            raise errors.ManifestTooLarge(message="too large to be listed as a referrer")
         async with self._lock(name):
+            if allows is not None and not allows(await self._current(name, reference)):
+                raise errors.PreconditionFailed
             await self._require_references(name, parsed)
             await self.links.driver.write(layout.blob_data(digest), content)
             await self.links.write(layout.revision_link(name, digest), digest)
-            if isinstance(reference, Tag):
-                await self.tags.point(name, reference, digest)
-        return digest
+            if referred is not None:
+                await self.referrers.add(name, *referred)
+            for tag in dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags):
+                await self.tags.point(name, tag, digest)
+        return Pushed(digest, parsed.subject)
 
     async def delete(self, name: RepositoryName, reference: Tag | Digest) -> None:
         """Delete a tag, or a manifest together with the tags that point to it.
@@ -114,31 +154,75 @@ class Manifests:
         if not found:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
 
+    async def index_referrers(self, name: RepositoryName) -> int:
+        """Note again which manifests of a repository refer to others; return how many do.
+
+        What is noted already stays; :meth:`txregistry.content.referrers.Referrers.page` passes over entries
+        whose manifest is gone.
+        """
+        count = 0
+        for algorithm in ALGORITHMS:
+            try:
+                found = await self.links.driver.list(layout.revisions(name, algorithm))
+            except errors.PathUnknown:
+                continue
+            for encoded in found:
+                count += await self._index_referrer(name, Digest(algorithm, encoded))
+        return count
+
+    async def _index_referrer(self, name: RepositoryName, digest: Digest) -> bool:
+        try:
+            stored = await self.find(name, digest)
+        except (errors.ManifestUnknown, errors.StorageFault) as error:
+            _log.warn(
+                "cannot read manifest {digest} of {name}: {error}", digest=digest, name=name, error=error
+            )
+            return False
+        referred = manifest.referrer_of(stored.content, digest)
+        if referred is not None:
+            await self.referrers.add(name, *referred)
+        return referred is not None
+
+    async def _current(self, name: RepositoryName, reference: Tag | Digest) -> Digest | None:
+        digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
+        return digest if digest is not None and await self._has(name, digest) else None
+
     async def _delete_revision(self, name: RepositoryName, digest: Digest) -> bool:
         link = layout.revision_link(name, digest)
-        if await self.links.read(link) is None:
+        target = await self.links.read(link)
+        if target is None:
             return False
         for tag in await self.tags.pointing_to(name, digest):
             await self.tags.delete(name, tag)
-        return await self.links.delete(link)
+        try:
+            content = await self.links.driver.read(layout.blob_data(target), manifest.SIZE_LIMIT)
+        except (errors.PathUnknown, errors.StorageFault):
+            content = b""
+        found = await self.links.delete(link)
+        # An entry among the referrers counts only while there is that link: this one may fail.
+        referred = manifest.referrer_of(content, digest)
+        if referred is not None:
+            await self.referrers.remove(name, referred[0], digest)
+        return found
 
     async def _require_references(self, name: RepositoryName, parsed: manifest.Manifest) -> None:
-        async def has_manifest(digest: Digest) -> bool:
-            target = await self.links.read(layout.revision_link(name, digest))
-            if target is None:
-                return False
-            try:
-                await self.links.driver.stat(layout.blob_data(target))
-            except errors.PathUnknown:
-                return False
-            return True
-
-        blobs, children = list(dict.fromkeys(parsed.blobs)), list(dict.fromkeys(parsed.children))
+        blobs = list(dict.fromkeys(self.rules.required_blobs(parsed)))
+        children = list(dict.fromkeys(self.rules.required_children(parsed)))
         present = await concurrently(lambda digest: self.blobs.has(name, digest), blobs)
-        present += await concurrently(has_manifest, children)
+        present += await concurrently(lambda digest: self._has(name, digest), children)
         missing = [str(digest) for digest, there in zip(blobs + children, present, strict=True) if not there]
         if missing:
             raise errors.ManifestBlobUnknown(missing)
+
+    async def _has(self, name: RepositoryName, digest: Digest) -> bool:
+        target = await self.links.read(layout.revision_link(name, digest))
+        if target is None:
+            return False
+        try:
+            await self.links.driver.stat(layout.blob_data(target))
+        except errors.PathUnknown:
+            return False
+        return True
 
     def _lock(self, name: RepositoryName) -> DeferredLock:
         """Return what keeps a tag from being pointed to a manifest that is being deleted."""

@@ -10,9 +10,11 @@ from txregistry.content.blobs import Blobs
 from txregistry.content.catalog import Catalog
 from txregistry.content.links import InThread, Links
 from txregistry.content.manifests import Manifests
+from txregistry.content.referrers import Referrers
 from txregistry.content.tags import Tags
 from txregistry.content.uploads import Uploads
 from txregistry.interfaces import IStorageDriver
+from txregistry.validation import Rules
 
 
 @frozen
@@ -26,23 +28,27 @@ class Registry:
     blobs: Blobs
     uploads: Uploads
     manifests: Manifests
+    referrers: Referrers
     tags: Tags
     catalog: Catalog
 
     @classmethod
-    def on(cls, driver: IStorageDriver, in_thread: InThread) -> Self:
+    def on(cls, driver: IStorageDriver, in_thread: InThread, rules: Rules | None = None) -> Self:
         """Return the registry that *driver* stores.
 
         :param in_thread: where work that would keep others waiting is done.
+        :param rules: what manifests must have; Distribution's defaults if not given.
         """
         links = Links(driver)
         blobs = Blobs(driver, links)
         tags = Tags(links)
+        referrers = Referrers(links, tags)
         return cls(
             driver=driver,
             blobs=blobs,
             uploads=Uploads(driver, links, in_thread),
-            manifests=Manifests(links, blobs, tags, in_thread),
+            manifests=Manifests(links, blobs, tags, referrers, rules or Rules(), in_thread),
+            referrers=referrers,
             tags=tags,
             catalog=Catalog(driver),
         )

@@ -45,12 +45,14 @@ class Upload:
     :param id: its name, a UUID.
     :param size: bytes that are stored.
     :param started: when it began, RFC 3339.
+    :param algorithm: the digest algorithm that its bytes are hashed by as they come.
     """
 
     repository: RepositoryName
     id: str
     size: int
     started: str
+    algorithm: str = CANONICAL
 
 
 @frozen
@@ -95,10 +97,10 @@ class Uploads:
             writer = await self.driver.open_writer(layout.upload_data(name, upload_id))
         except errors.FileBusy:
             raise errors.UploadBusy(await self._size(name, upload_id)) from None
-        session = UploadSession(self, name, upload_id, writer)
+        session = UploadSession(self, name, upload_id, algorithm, writer)
         try:
             session.started = await self._started(name, upload_id)
-            session.digester = await self._digester(session, algorithm)
+            session.digester = await self._digester(session)
         except errors.BlobUploadUnknown:
             # Opening made a file where no session is.
             await session.drop()
@@ -130,12 +132,13 @@ class Uploads:
         except errors.PathUnknown:
             return 0
 
-    async def _digester(self, session: UploadSession, algorithm: str) -> Digester | None:
+    async def _digester(self, session: UploadSession) -> Digester | None:
         """Return a digester of all that is stored; None where that would have to be read."""
+        algorithm = session.algorithm
         if session.offset == 0:
             return Digester(algorithm)
         try:
-            state = await self.driver.read(session.state_path(algorithm), _STATE_LIMIT)
+            state = await self.driver.read(session.state_path, _STATE_LIMIT)
             digester = Digester.restore(algorithm, state)
         except (errors.PathUnknown, errors.StorageFault, ValueError):
             return None
@@ -149,6 +152,7 @@ class UploadSession:
     uploads: Uploads
     repository: RepositoryName
     id: str
+    algorithm: str
     _writer: IFileWriter
     #: Hashes what is stored; None where some of it has not been hashed.
     digester: Digester | None = None
@@ -164,16 +168,17 @@ class UploadSession:
     @property
     def upload(self) -> Upload:
         """The session as it stands."""
-        return Upload(self.repository, self.id, self.offset, self.started)
+        return Upload(self.repository, self.id, self.offset, self.started, self.algorithm)
 
     @property
     def offset(self) -> int:
         """Bytes that are stored."""
         return self._writer.offset
 
-    def state_path(self, algorithm: str) -> str:
-        """Return where the hash of the bytes stored now belongs."""
-        return f"{layout.upload_hash_states(self.repository, self.id, algorithm)}/{self.offset}"
+    @property
+    def state_path(self) -> str:
+        """Where the hash of the bytes stored now belongs."""
+        return f"{layout.upload_hash_states(self.repository, self.id, self.algorithm)}/{self.offset}"
 
     async def append(self, source: Source) -> None:
         """Store all that *source* has.
@@ -252,9 +257,8 @@ class UploadSession:
 
     async def _save_state(self) -> None:
         if self.digester is not None:
-            path = self.state_path(self.digester.algorithm)
             try:
-                await self.uploads.driver.write(path, self.digester.state(), durable=False)
+                await self.uploads.driver.write(self.state_path, self.digester.state(), durable=False)
             except errors.StorageError as error:
                 # The bytes are stored; without this the next request reads them again, no more.
                 _log.warn("cannot save the hash of upload {upload}: {error}", upload=self.id, error=error)

@@ -34,6 +34,7 @@ from txregistry.storage.files import (
     uncancelled,
     write_all,
 )
+from txregistry.storage.listings import Listings, is_local
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class FilesystemDriver:
         self._root = root
         self._threads = threads
         self._reactor = reactor
+        self._listings = Listings(keep=False)
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
 
@@ -96,6 +98,7 @@ class FilesystemDriver:
             ) from error
         for name in (_NEW, _TRASH):
             _empty(os.path.join(self._root, name))
+        self._listings = Listings(keep=is_local(self._root))
         self._threads.start()
 
     async def close(self) -> None:
@@ -188,7 +191,7 @@ class FilesystemDriver:
     async def list(self, path: str) -> list[str]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         local = self._local(path)
-        return await self._run(path, lambda: sorted(os.listdir(local), key=os.fsencode))
+        return await self._run(path, self._listings.names, local)
 
     async def move(self, source: str, target: str) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -18,9 +18,12 @@ from txregistry.reference import RepositoryName
 from txregistry.web import failures
 from txregistry.web.answers import answer, answer_json
 from txregistry.web.blobs import BlobRoutes
+from txregistry.web.extensions import discover
 from txregistry.web.listings import ListingRoutes
 from txregistry.web.locations import Locations
 from txregistry.web.manifests import ManifestRoutes
+from txregistry.web.manners import RepositoryWarning, add_warnings, answer_preflight, is_preflight
+from txregistry.web.referrers import ReferrerRoutes
 from txregistry.web.states import UploadStates
 from txregistry.web.uploads import UploadRoutes, parse_upload_id
 
@@ -85,10 +88,12 @@ def routes(
     uploads = UploadRoutes(registry, locations, states)
     manifests = ManifestRoutes(registry, locations)
     listings = ListingRoutes(registry, locations)
+    referrers = ReferrerRoutes(registry, locations)
     return [
         Route("/", {"GET": _root}),
         Route("/v2/", {"GET": _base}),
         Route("/v2/_catalog", {"GET": listings.catalog}),
+        Route("/v2/_oci/ext/discover", {"GET": discover}),
         Route("/v2/<path:name>/tags/list", {"GET": listings.tags}),
         Route(
             "/v2/<path:name>/manifests/<reference>",
@@ -96,6 +101,7 @@ def routes(
             removes=True,
         ),
         Route("/v2/<path:name>/blobs/<digest>", {"GET": blobs.get, "DELETE": blobs.delete}, removes=True),
+        Route("/v2/<path:name>/referrers/<digest>", {"GET": referrers.get}),
         Route("/v2/<path:name>/blobs/uploads/", {"POST": uploads.post}),
         Route(
             "/v2/<path:name>/blobs/uploads/<upload_id>",
@@ -110,16 +116,18 @@ def make_resource(
     in_thread: InThread,
     locations: Locations | None = None,
     permissions: Permissions | None = None,
+    warnings: Sequence[RepositoryWarning] = (),
 ) -> IResource:
     """Return what answers all requests.
 
     :param in_thread: where work that would keep others waiting is done.
+    :param warnings: what answers about repositories carry.
     """
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     for route in routes(registry, locations or Locations(), states, in_thread):
-        _mount(app, route, permissions or Permissions())
+        _mount(app, route, permissions or Permissions(), warnings)
 
     @app.handle_errors(Exception)
     def failed(request: Any, failure: Failure) -> bytes:
@@ -128,14 +136,19 @@ def make_resource(
     return app.resource()
 
 
-def _mount(app: Klein, route: Route, permissions: Permissions) -> None:
-    allowed = route.allowed(permissions)
+def _mount(app: Klein, route: Route, permissions: Permissions, warnings: Sequence[RepositoryWarning]) -> None:
+    answered = route.allowed(permissions)
+    allowed = [*answered, "HEAD"] if "GET" in answered else answered
 
     async def respond(request: Any, **texts: str) -> bytes | None:
-        method = "GET" if request.method == b"HEAD" else str(request.method, "ascii")
+        if is_preflight(request):
+            return answer_preflight(request, allowed)
+        method = str(request.method, "ascii")
         if method not in allowed:
-            raise MethodNotAllowed([*allowed, "HEAD"] if "GET" in allowed else allowed)
+            raise MethodNotAllowed(allowed)
+        if "name" in texts:
+            add_warnings(request, texts["name"], warnings)
         values = {name: _PARAMETERS[name](text) for name, text in texts.items()}
-        return await route.methods[method](request, **values)
+        return await route.methods["GET" if method == "HEAD" else method](request, **values)
 
     app.route(route.path, endpoint=route.path)(respond)

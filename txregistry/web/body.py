@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 HIGH_MARK = 1024 * 1024
 #: Bytes that are gathered before the reader is woken, so that storing them costs one thread hop and not many.
 BATCH = 256 * 1024
+#: Bytes that keeping a piece takes beside its own: a client may send pieces of one byte.
+_PIECE_COST = 64
 
 
 class Flow(Protocol):
@@ -63,7 +65,8 @@ class Body:
         """
         if not self._asked:
             self._asked = True
-            self._flow.want_body()
+            if not self.ended:
+                self._flow.want_body()
         while self._buffered < BATCH and not self.ended and self._failure is None:
             self._waiting = Deferred()
             try:
@@ -95,7 +98,7 @@ class Body:
         if self._discarding:
             return
         self._chunks.append(chunk)
-        self._buffered += len(chunk)
+        self._buffered += len(chunk) + _PIECE_COST
         if self._buffered >= HIGH_MARK and not self._paused:
             self._paused = True
             self._flow.pause_body()
@@ -108,8 +111,8 @@ class Body:
         self._wake()
 
     def fail(self, failure: Exception) -> None:
-        """Note that no more will arrive, and why."""
-        self._failure = failure
+        """Note that no more will arrive, and why; the first reason counts."""
+        self._failure = self._failure or failure
         self._wake()
 
     def discard(self) -> None:

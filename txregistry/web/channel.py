@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 
 from txregistry import errors
 from txregistry.web import failures
@@ -23,8 +24,13 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _VALUE = re.compile(rb"[\t\x20-\x7e]*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 
-#: Seconds in which the headers of a request must arrive, once its first byte has.
+#: Seconds in which the headers of a request must arrive, once its first byte has; and in which the first byte
+#: on a connection must.
 HEADER_DEADLINE = 10
+#: Bytes of later requests that are kept while one is being answered; beyond them the client is made to wait.
+AHEAD_BYTES = 16 * 1024
+#: Bytes that no chunk can have.
+_CHUNK_LIMIT = 2**63
 #: Seconds, and bytes, of a body that are read and thrown away after an answer that came before its end.
 LINGER_SECONDS = 2
 LINGER_BYTES = 1024 * 1024
@@ -39,21 +45,33 @@ class Channel(HTTPChannel):
     transport: Any
 
     _in_headers = False
+    _has_deadline = False
     _refused = False
+    _broken = False
     _lingering = False
     _lingered = 0
     _paused = False
     _expects = False
     _waits_for_body = False
+    _ahead = 0
+    _unread: Any = None
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        super().connectionMade()
+        self.setTimeout(min(HEADER_DEADLINE, self.site.timeOut))
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the client.  While headers arrive their deadline is not moved."""
+        """Take bytes from the client.  A deadline is not moved by them."""
+        if self.transport.disconnecting:
+            # Through TLS, bytes still come.
+            return
         if self._lingering:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
                 self.loseConnection()
             return
-        if not self._in_headers:
+        if not self._in_headers and not self._has_deadline:
             self.resetTimeout()
         LineReceiver.dataReceived(self, data)
         if self.line_mode and self._buffer and not self._in_headers and not self._refused:
@@ -63,9 +81,12 @@ class Channel(HTTPChannel):
         """Take one line of a request's head."""
         if self._refused:
             return
+        if not line and not self.requests:
+            # RFC 9112, 2.2: blank lines between requests are passed over.
+            self._in_headers = False
+            self.setTimeout(self.site.timeOut)
+            return
         if not self._in_headers:
-            if not line:
-                return
             self._begin_headers()
         elif line[:1] in (b" ", b"\t"):
             self.refuse(400, "a header is folded over two lines")
@@ -105,10 +126,10 @@ class Channel(HTTPChannel):
             self.refuse(*problem)
             return
         self.persistent = self.checkPersistence(request, self._version)
-        if self.site.draining and self.persistent:
+        if self.site.draining:
             self.persistent = False
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        self.setTimeout(self.site.timeOut)
+        # A client that waits to be told to send is not timed.
+        self.setTimeout(None if self._expects else self.site.timeOut)
         self._waits_for_body = self.length != 0
         request.gotLength(self.length)
 
@@ -116,14 +137,33 @@ class Channel(HTTPChannel):
         """Note the end of a request."""
         if self._refused:
             return
-        self._waits_for_body = False
+        self._waits_for_body = self._has_deadline = False
+        # Twisted takes the time between two requests from here.
+        self.setTimeout(self.site.timeOut)
         super().allContentReceived()
-        self._savedTimeOut = self.site.timeOut
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take bytes of a body, or of a request that must wait for its turn."""
-        if not self._refused:
-            super().rawDataReceived(data)
+        if self._refused or self._broken or self._lingering:
+            return
+        if self._handlingRequest:
+            self._keep_ahead(data)
+            return
+        super().rawDataReceived(data)
+        if getattr(self._transferDecoder, "length", 0) >= _CHUNK_LIMIT:
+            self._respondToBadRequestAndDisconnect()
+
+    def requestDone(self, request: Any) -> None:
+        """Go on to the next request, unless the client has yet to read the answer to this one.
+
+        Else a client that reads nothing could have any number of answers made and kept for it.
+        """
+        if self._waitingForTransport and self.persistent:
+            self._unread = request
+            self.setTimeout(self.site.timeOut)
+            return
+        self._ahead = 0
+        super().requestDone(request)
 
     def _check(self, headers: Any) -> tuple[int, str] | None:
         """Return what is wrong with a request's head: the status to answer with, and why."""
@@ -165,14 +205,25 @@ class Channel(HTTPChannel):
         self.persistent = False
         _log.info("refused a request from {peer}: {why}", peer=self.site.peer(self.transport), why=why)
         content = failures.content(errors.RequestInvalid(message=why))
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%s" % (status, failures.reason(status), len(content), content)
-        )
+        headers = Headers()
+        for name, values in self.site.headers:
+            headers.setRawHeaders(name, values)
+        headers.setRawHeaders(b"Content-Type", [b"application/json"])
+        headers.setRawHeaders(b"Content-Length", [b"%d" % len(content)])
+        headers.setRawHeaders(b"Connection", [b"close"])
+        self.writeHeaders(b"HTTP/1.1", b"%d" % status, failures.reason(status), headers)
+        if getattr(self, "_command", b"") != b"HEAD":
+            self.transport.write(content)
         self.linger()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(400, "malformed request")
+        if not self._waits_for_body:
+            self.refuse(400, "malformed request")
+            return
+        # The request is being answered already: a second answer must not be mixed into that one.
+        self._broken = True
+        self.persistent = False
+        self.requests[-1].body.fail(errors.RequestInvalid(message="malformed chunk"))
 
     def linger(self) -> None:
         """Throw away what still arrives, for a moment, so that closing does not reset the connection."""
@@ -186,6 +237,17 @@ class Channel(HTTPChannel):
     def _end_linger(self) -> None:
         self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
         self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close the connection when all that was written is sent; not to wait for ever, cut it off later."""
+        super().loseConnection()
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(self.site.timeOut, self.forceAbortClient)
+
+    def await_rest(self, seconds: float) -> None:
+        """Take the rest of a body that no one reads, until a deadline."""
+        self._has_deadline = True
+        self.setTimeout(seconds)
 
     def timeoutConnection(self) -> None:
         """End a wait that was too long."""
@@ -201,6 +263,7 @@ class Channel(HTTPChannel):
         """See :class:`~txregistry.web.body.Flow`."""
         if self._expects:
             self._expects = False
+            self.setTimeout(self.site.timeOut)
             self._send100Continue()
 
     @property
@@ -225,6 +288,16 @@ class Channel(HTTPChannel):
         """Go on after the client has read what was sent, unless a body is held back."""
         super().resumeProducing()
         if self._paused:
+            self._networkProducer.pauseProducing()
+        request, self._unread = self._unread, None
+        if request is not None:
+            self.requestDone(request)
+
+    def _keep_ahead(self, data: bytes) -> None:
+        # Twisted keeps any amount while the client does not read.
+        self._dataBuffer.append(data)
+        self._ahead += len(data)
+        if self._ahead > AHEAD_BYTES:
             self._networkProducer.pauseProducing()
 
     def _begin_headers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from txregistry import errors
@@ -27,6 +28,23 @@ def unchanged(request: Any, digest: Digest) -> bool:
         return False
     request.setResponseCode(304)
     return True
+
+
+def replacement_condition(request: Any) -> Callable[[Digest | None], bool] | None:
+    """Return what a PUT says of the content that it may take the place of; None where it says nothing.
+
+    ``If-Match`` with a digest makes moving a tag a compare-and-set; ``If-None-Match: *`` makes it a creation.
+    """
+    wanted, unwanted = request.text_header("If-Match"), request.text_header("If-None-Match")
+    if wanted is None and unwanted is None:
+        return None
+
+    def allows(current: Digest | None) -> bool:
+        if wanted is not None and (current is None or not _lists(wanted, current)):
+            return False
+        return unwanted is None or current is None or not _lists(unwanted, current)
+
+    return allows
 
 
 def range_applies(request: Any, digest: Digest) -> bool:

@@ -61,8 +61,9 @@ class Drain:
         await self.ready()
 
     def close(self) -> None:
-        """Stop listening to the connection."""
-        self._request.unregisterProducer()
+        """Stop listening to the connection, if it is still there."""
+        if self._request.channel is not None:
+            self._request.unregisterProducer()
 
     def pauseProducing(self) -> None:
         """See :class:`twisted.internet.interfaces.IPushProducer`."""
@@ -129,8 +130,8 @@ async def send_descriptor(request: Any, descriptor: int, run: ByteRange, in_thre
 
     :raises txregistry.errors.StorageFault: the file ends before the part does.
     """
-    drain = Drain(request, request.site.timeOut)
     sending = _Sending(descriptor, request.channel.transport.fileno(), run)
+    drain = Drain(request, request.site.timeOut)
     try:
         request.write(b"")
         while not sending.done:
@@ -148,7 +149,11 @@ class _Sending:
     def __init__(self, descriptor: int, socket: int, run: ByteRange) -> None:
         self._lock = threading.Lock()
         self._file = descriptor
-        self._socket = os.dup(socket)
+        try:
+            self._socket = os.dup(socket)
+        except OSError as error:
+            os.close(descriptor)
+            raise errors.StorageUnavailable("", os.strerror(error.errno or 0)) from error
         self._position, self._stop = run.start, run.stop
         self._closed = False
 

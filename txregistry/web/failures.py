@@ -34,6 +34,7 @@ _STATUS: dict[type[BaseException], int] = {
     errors.RequestInvalid: 400,
     errors.SizeInvalid: 400,
     errors.TagInvalid: 400,
+    errors.TagsTooMany: 414,
     errors.Unsupported: 405,
     errors.UploadBusy: 409,
     errors.StorageFull: 507,
@@ -74,8 +75,7 @@ def fail(request: Any, failure: Failure) -> bytes:
         # Nothing more can be said; ending the connection tells the client that the answer is not whole.
         if not isinstance(error, errors.ClientGone | CancelledError):
             _log.failure("request {id} failed in the middle of its answer", failure, id=request.id)
-        if request.channel is not None:
-            request.channel.transport.abortConnection()
+        request.abort()
         return b""
     status, told = _told(request, failure)
     body = content(told)

@@ -8,10 +8,14 @@ from attrs import frozen
 
 from txregistry import errors, manifest
 from txregistry.content.registry import Registry
-from txregistry.reference import RepositoryName, parse_reference
+from txregistry.digest import Digest
+from txregistry.reference import RepositoryName, Tag, parse_reference
 from txregistry.web.answers import answer
-from txregistry.web.conditions import unchanged
+from txregistry.web.conditions import replacement_condition, unchanged
 from txregistry.web.locations import Locations
+
+#: Tags of one push by digest at most; the spec wants at least ten.
+_TAGS_LIMIT = 100
 
 
 @frozen
@@ -40,15 +44,32 @@ class ManifestRoutes:
     async def put(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Store a manifest."""
         wanted = parse_reference(reference)
+        tags = self._tags(request, wanted)
         content_type = request.text_header("Content-Type")
         if content_type is None:
             raise errors.ManifestInvalid("the request has no Content-Type")
         content = await request.body.read_all(manifest.SIZE_LIMIT)
         if content is None:
             raise errors.ManifestTooLarge({"limit": manifest.SIZE_LIMIT})
-        digest = await self.registry.manifests.put(name, wanted, content, content_type)
-        location = self.locations.manifest(request, name, digest)
-        return answer(request, 201, headers={"Location": location, "Docker-Content-Digest": str(digest)})
+        pushed = await self.registry.manifests.put(
+            name, wanted, content, content_type, tags, replacement_condition(request)
+        )
+        location = self.locations.manifest(request, name, pushed.digest)
+        headers = {"Location": location, "Docker-Content-Digest": str(pushed.digest)}
+        if pushed.subject is not None:
+            headers["OCI-Subject"] = str(pushed.subject)
+        if tags:
+            headers["OCI-Tag"] = ", ".join(tags)
+        return answer(request, 201, headers=headers)
+
+    def _tags(self, request: Any, reference: Tag | Digest) -> list[Tag]:
+        """Return the tags that a push by digest asks for (distribution-spec, end-7b)."""
+        texts = request.args.get(b"tag", [])
+        if isinstance(reference, Tag) or not texts:
+            return []
+        if len(texts) > _TAGS_LIMIT:
+            raise errors.TagsTooMany({"limit": _TAGS_LIMIT})
+        return list(dict.fromkeys(Tag.parse(str(text, "latin-1")) for text in texts))
 
     async def delete(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Delete a tag, or a manifest and the tags that point to it."""

@@ -33,6 +33,7 @@ class Request(ServerRequest):
 
     :ivar body: what the client sends.
     :ivar id: a name for this request, in the log and in the answer.
+    :ivar aborted: whether the answer was broken off.
     """
 
     defaultContentType = None
@@ -44,6 +45,7 @@ class Request(ServerRequest):
         self.body = Body(channel, 0)
         self.id = os.urandom(8).hex()
         self.started = channel.site.reactor.seconds()
+        self.aborted = False
         self._begun = False
         self._keeps_connection = True
         self._answered = False
@@ -81,6 +83,9 @@ class Request(ServerRequest):
         for name, values in site.headers:
             headers.setRawHeaders(name, values)
         headers.setRawHeaders(b"X-Request-Id", [self.id.encode("ascii")])
+        if self.path == b"*":
+            self._handleStar()
+            return
         self.prepath = []
         try:
             self.postpath = self._route().split(b"/")
@@ -100,7 +105,8 @@ class Request(ServerRequest):
                 raise errors.NameUnknown()
             path = unquote_to_bytes(path)
         prefix = self.site.prefix
-        if not path.isascii() or not path.startswith(prefix):
+        # Werkzeug passes over any number of slashes at the beginning; what stands before us may not.
+        if not path.isascii() or not path.startswith(prefix) or path.startswith(prefix + b"/"):
             raise errors.NameUnknown()
         return path[len(prefix) :]
 
@@ -127,15 +133,25 @@ class Request(ServerRequest):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the answer."""
-        if not self.startedWriting and not self.body.ended:
+        if not self.startedWriting and not self._disconnected:
             self._decide_connection()
         super().write(data)
 
-    def _decide_connection(self) -> None:
-        rest = None if self.body.length is None else self.body.length - self.body.received
-        if rest is None or rest > _SMALL_REST or self.channel.withholds_body:
-            self._keeps_connection = False
+    def abort(self) -> None:
+        """End the connection, for nothing can be said any more: the client sees that the answer is cut."""
+        self.aborted = True
+        if self.channel is not None:
+            # What the client sent ahead is not begun.
             self.channel.persistent = False
+            self.channel.transport.abortConnection()
+
+    def _decide_connection(self) -> None:
+        if not self.body.ended:
+            rest = None if self.body.length is None else self.body.length - self.body.received
+            if rest is None or rest > _SMALL_REST or self.channel.withholds_body:
+                self.channel.persistent = False
+            self._keeps_connection = self.channel.persistent
+        if not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def _cleanup(self) -> None:
@@ -145,7 +161,7 @@ class Request(ServerRequest):
         self._answered = True
         self.body.discard()
         if self._keeps_connection:
-            self.channel.setTimeout(_REST_SECONDS)
+            self.channel.await_rest(_REST_SECONDS)
         else:
             self.channel.linger()
 

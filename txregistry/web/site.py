@@ -95,7 +95,7 @@ class RegistrySite(Site):
             "http.response.written": request.sentLength,
             "http.response.duration": round(self.reactor.seconds() - request.started, 6),
         }
-        if request._disconnected or not request.startedWriting:
+        if request._disconnected or request.aborted or not request.startedWriting:
             fields["http.response.status"] = 499
         _access.info("{method} {uri}", method=method, uri=uri, fields=fields)
 

@@ -15,16 +15,28 @@ from attrs import field, frozen
 
 from txregistry import errors
 from txregistry.content.uploads import Upload
+from txregistry.digest import CANONICAL
 from txregistry.reference import RepositoryName
 
 _MAC_SIZE = 32
 
 
-class _State(msgspec.Struct, frozen=True):
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an upload was when this registry last told a client of it.
+
+    :param name: the repository.
+    :param upload_id: the session.
+    :param offset: bytes that were stored.
+    :param started: when it began, RFC 3339.
+    :param algorithm: the digest algorithm that it was begun for.
+    """
+
     name: str = msgspec.field(name="Name")
     upload_id: str = msgspec.field(name="UUID")
     offset: int = msgspec.field(name="Offset")
     started: str = msgspec.field(name="StartedAt")
+    # Distribution passes over what it does not know, and its own states do not have this.
+    algorithm: str = msgspec.field(name="Algorithm", default=CANONICAL)
 
 
 @frozen
@@ -38,12 +50,12 @@ class UploadStates:
 
     def sign(self, upload: Upload) -> str:
         """Return the state of an upload, to be put into its ``Location``."""
-        state = _State(str(upload.repository), upload.id, upload.size, upload.started)
+        state = State(str(upload.repository), upload.id, upload.size, upload.started, upload.algorithm)
         content = msgspec.json.encode(state)
         return base64.urlsafe_b64encode(self._mac(content) + content).decode("ascii")
 
-    def offset(self, state: str | None, name: RepositoryName, upload_id: str) -> int:
-        """Return how many bytes the upload had when this registry signed *state*.
+    def read(self, state: str | None, name: RepositoryName, upload_id: str) -> State:
+        """Return what this registry signed.
 
         :raises txregistry.errors.BlobUploadInvalid: it did not sign that for this upload of this repository.
         """
@@ -52,12 +64,12 @@ class UploadStates:
             mac, content = signed[:_MAC_SIZE], signed[_MAC_SIZE:]
             if not hmac.compare_digest(mac, self._mac(content)):
                 raise errors.BlobUploadInvalid
-            known = msgspec.json.decode(content, type=_State)
+            known = msgspec.json.decode(content, type=State)
         except (binascii.Error, ValueError, msgspec.MsgspecError):
             raise errors.BlobUploadInvalid from None
         if known.name != name or known.upload_id != upload_id:
             raise errors.BlobUploadInvalid
-        return known.offset
+        return known
 
     def _mac(self, content: bytes) -> bytes:
         return hmac.digest(self.secret, content, "sha256")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from attrs import frozen, mutable
+from attrs import evolve, frozen, mutable
 
 from txregistry import errors
 from txregistry.content.registry import Registry
 from txregistry.content.uploads import Upload, UploadSession
-from txregistry.digest import Digest, Digester
+from txregistry.digest import CANONICAL, Digest, Digester
 from txregistry.ranges import ByteRange, parse_chunk_range
 from txregistry.reference import RepositoryName
 from txregistry.web.answers import answer
 from txregistry.web.body import Body
 from txregistry.web.locations import Locations
-from txregistry.web.states import UploadStates
+from txregistry.web.states import State, UploadStates
 
 _UPLOAD_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -47,9 +48,8 @@ class UploadRoutes:
 
     async def post(self, request: Any, name: RepositoryName) -> bytes:
         """Begin a session; or mount a blob; or take the whole blob at once."""
-        algorithm = request.text_argument("digest-algorithm")
-        if algorithm is not None:
-            Digester(algorithm)
+        algorithm = request.text_argument("digest-algorithm") or CANONICAL
+        Digester(algorithm)
         mounted = request.text_argument("mount")
         if mounted is not None:
             digest = await self._mount(name, mounted, request.text_argument("from"))
@@ -70,18 +70,22 @@ class UploadRoutes:
             finally:
                 await session.close()
             return self._created(request, name, digest)
-        return self._progress(request, 202, await self.registry.uploads.begin(name))
+        upload = await self.registry.uploads.begin(name)
+        return self._progress(request, 202, evolve(upload, algorithm=algorithm))
 
     async def get(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """Say how far a session is."""
-        return self._progress(request, 204, await self.registry.uploads.find(name, upload_id))
+        upload = await self.registry.uploads.find(name, upload_id)
+        with suppress(errors.BlobUploadInvalid):
+            upload = evolve(upload, algorithm=self._state(request, name, upload_id).algorithm)
+        return self._progress(request, 204, upload)
 
     async def patch(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """Append to a session."""
-        offset = self._offset(request, name, upload_id)
-        session = await self._open(request, name, upload_id)
+        state = self._state(request, name, upload_id)
+        session = await self._open(request, name, upload_id, state.algorithm)
         try:
-            await self._append(request, session, offset)
+            await self._append(request, session, state.offset)
         finally:
             await session.close()
         return self._progress(request, 202, session.upload)
@@ -89,10 +93,10 @@ class UploadRoutes:
     async def put(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """Append to a session, and make a blob of it."""
         digest = Digest.parse(request.text_argument("digest") or "")
-        offset = self._offset(request, name, upload_id)
-        session = await self._open(request, name, upload_id, digest)
+        state = self._state(request, name, upload_id)
+        session = await self._open(request, name, upload_id, digest.algorithm)
         try:
-            await self._append(request, session, offset)
+            await self._append(request, session, state.offset)
             await session.commit(digest)
         finally:
             await session.close()
@@ -100,23 +104,19 @@ class UploadRoutes:
 
     async def delete(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """End a session."""
-        self._offset(request, name, upload_id)
+        self._state(request, name, upload_id)
         await self.registry.uploads.cancel(name, upload_id)
         return answer(request, 204)
 
-    def _offset(self, request: Any, name: RepositoryName, upload_id: str) -> int:
-        return self.states.offset(request.text_argument("_state"), name, upload_id)
+    def _state(self, request: Any, name: RepositoryName, upload_id: str) -> State:
+        return self.states.read(request.text_argument("_state"), name, upload_id)
 
     async def _open(
-        self, request: Any, name: RepositoryName, upload_id: str, digest: Digest | None = None
+        self, request: Any, name: RepositoryName, upload_id: str, algorithm: str
     ) -> UploadSession:
         uploads = self.registry.uploads
         try:
-            return await (
-                uploads.open(name, upload_id)
-                if digest is None
-                else uploads.open(name, upload_id, digest.algorithm)
-            )
+            return await uploads.open(name, upload_id, algorithm)
         except errors.UploadBusy:
             self._describe(request, await uploads.find(name, upload_id))
             raise
@@ -140,11 +140,13 @@ class UploadRoutes:
         await session.append(request.body if chunk is None else _Exactly(request.body, chunk))
 
     async def _mount(self, name: RepositoryName, mounted: str, source: str | None) -> Digest | None:
-        """Mount a blob if that can be done; None means: go on with an ordinary upload."""
-        if source is None:
-            return None
+        """Mount a blob if that can be done; None means: go on with an ordinary upload.
+
+        Without a source the blob may be anyone's: whoever may read here may read everything.
+        """
         try:
-            digest, origin = Digest.parse(mounted), RepositoryName.parse(source)
+            digest = Digest.parse(mounted)
+            origin = None if source is None else RepositoryName.parse(source)
         except (errors.DigestInvalid, errors.NameInvalid):
             return None
         return digest if await self.registry.blobs.mount(origin, name, digest) else None

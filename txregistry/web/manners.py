@@ -1,0 +1,67 @@
+"""What answers carry because the operator wants it: warnings, and leave for web pages of other sites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from txregistry.web.answers import answer
+
+#: Bytes of all warnings of one answer at most (distribution-spec, "Warnings").
+WARNINGS_LIMIT = 4096
+
+
+@frozen
+class RepositoryWarning:
+    """A warning that answers about some repositories carry.
+
+    :param repositories: a pattern of names, in which ``*`` stands for anything.
+    :param text: what clients are to show to their users, printable ASCII.
+    """
+
+    repositories: str
+    text: str
+
+    def concerns(self, name: str) -> bool:
+        """Say whether answers about a repository carry it."""
+        pattern = ".*".join(re.escape(part) for part in self.repositories.split("*"))
+        return re.fullmatch(pattern, name) is not None
+
+    @property
+    def header(self) -> str:
+        """The value of the header (RFC 7234, 5.5, as the spec narrows it)."""
+        quoted = self.text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'299 - "{quoted}"'
+
+
+def add_warnings(request: Any, name: str, warnings: Sequence[RepositoryWarning]) -> None:
+    """Put the warnings that concern a repository into an answer, as many as the spec has room for."""
+    room = WARNINGS_LIMIT
+    for warning in warnings:
+        room -= len(warning.header)
+        if room >= 0 and warning.concerns(name):
+            request.responseHeaders.addRawHeader(b"Warning", warning.header.encode("ascii"))
+
+
+def is_preflight(request: Any) -> bool:
+    """Say whether a request is a browser's question (Fetch Standard, "CORS-preflight request").
+
+    It is answered only where the operator's ``http.headers`` let pages of other sites use the registry.
+    """
+    return bool(
+        request.method == b"OPTIONS"
+        and request.getHeader(b"Origin")
+        and request.getHeader(b"Access-Control-Request-Method")
+        and request.responseHeaders.hasHeader(b"Access-Control-Allow-Origin")
+    )
+
+
+def answer_preflight(request: Any, methods: Iterable[str]) -> bytes:
+    """Say what a page may ask: what ``http.headers`` says, else the methods that there are."""
+    headers = request.responseHeaders
+    if not headers.hasHeader(b"Access-Control-Allow-Methods"):
+        headers.setRawHeaders(b"Access-Control-Allow-Methods", [", ".join(methods).encode("ascii")])
+    return answer(request, 204)
