@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 
 # A registry on http://127.0.0.1:5000, its data under ./data.
 serve: $(READY)
-	REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$(CURDIR)/data $(BIN)/txregistry serve docs/serve.yml
+	exec env REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$(CURDIR)/data $(BIN)/txregistry serve docs/serve.yml
 
 test: $(READY)
 	$(BIN)/python tests/run.py

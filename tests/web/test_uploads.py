@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.client import Answer, Server, with_digest
@@ -127,6 +128,32 @@ class UploadTests(SynchronousTestCase):
                 + body
             )
             self.assertIn(b" 400 ", transport.value().splitlines()[0])
+
+    def test_long_chunk_of_unknown_length(self) -> None:
+        """A long chunk that is not as long as its range says ends the session: its bytes are not trusted."""
+        channel, transport = self.server.connect()
+        path = self.server.begin("a/b")
+        channel.dataReceived(
+            f"PATCH {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            "Content-Range: 0-399999\r\n\r\n".encode()
+        )
+        channel.dataReceived(b"493e0\r\n" + b"x" * 300000 + b"\r\n" + b"493e0\r\n" + b"x" * 300000 + b"\r\n")
+        self.assertIn(b" 400 ", transport.value().splitlines()[0])
+        self.assertEqual(self.server.request("GET", path).status, 404)
+
+    def test_vanished_single_post(self) -> None:
+        """A single POST that is cut short, or malformed, leaves no session that no one knows of."""
+        self.server.push_blob("a/b", b"x")
+        uploads = "/docker/registry/v2/repositories/a/b/_uploads"
+        digest = Digest.of(b"x" * 700000)
+        head = f"POST {with_digest('/v2/a/b/blobs/uploads/', digest)} HTTP/1.1\r\nHost: x\r\n"
+        channel, transport = self.server.connect()
+        channel.dataReceived(f"{head}Content-Length: 700000\r\n\r\n".encode() + b"x" * 300000)
+        transport.loseConnection()
+        channel, transport = self.server.connect()
+        channel.dataReceived(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"zz\r\n")
+        left = self.successResultOf(Deferred.fromCoroutine(self.server.driver.list(uploads)))
+        self.assertEqual(left, [])
 
     def test_status(self) -> None:
         """GET says how far a session is, and where it goes on."""

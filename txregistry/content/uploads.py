@@ -226,7 +226,9 @@ class UploadSession:
             await self._writer.close()
 
     async def drop(self) -> None:
-        """End the session and forget what is left of it."""
+        """End the session and forget what is left of it.  More than once is harmless."""
+        if self._done:
+            return
         self._done = True
         await self._writer.close()
         try:

@@ -63,8 +63,8 @@ class UploadRoutes:
             try:
                 await session.append(request.body)
                 await session.commit(digest)
-            except (errors.ClientGone, errors.BodyTimeout):
-                # The client never learnt where this session is.
+            except BaseException:
+                # Cancelled or failed: the client never learnt where this session is.
                 await session.drop()
                 raise
             finally:
@@ -137,7 +137,14 @@ class UploadRoutes:
             raise errors.ChunkOutOfOrder(session.offset)
         if length == 0:
             return
-        await session.append(request.body if chunk is None else _Exactly(request.body, chunk))
+        before = session.offset
+        try:
+            await session.append(request.body if chunk is None else _Exactly(request.body, chunk))
+        except errors.SizeInvalid:
+            if session.offset != before:
+                # Some of the chunk is stored, and no one can say which bytes they are.
+                await session.drop()
+            raise
 
     async def _mount(self, name: RepositoryName, mounted: str, source: str | None) -> Digest | None:
         """Mount a blob if that can be done; None means: go on with an ordinary upload.
