@@ -73,6 +73,10 @@ class Channel(HTTPChannel):
             return
         if not self._in_headers and not self._has_deadline:
             self.resetTimeout()
+        if self._begins_request() and not data[:1].isalpha() and data[:1] not in b"\r\n":
+            # A client that tries TLS first sends no line, and would wait for the deadline to learn that.
+            self.refuse(400, "this is not HTTP")
+            return
         LineReceiver.dataReceived(self, data)
         if self.line_mode and self._buffer and not self._in_headers and not self._refused:
             self._begin_headers()
@@ -299,6 +303,9 @@ class Channel(HTTPChannel):
         self._ahead += len(data)
         if self._ahead > AHEAD_BYTES:
             self._networkProducer.pauseProducing()
+
+    def _begins_request(self) -> bool:
+        return bool(self.line_mode and not self.requests and not self._buffer and not self._in_headers)
 
     def _begin_headers(self) -> None:
         self._in_headers = True

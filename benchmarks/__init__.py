@@ -1,0 +1,1 @@
+"""txregistry beside CNCF Distribution on the same machine: ``python -m benchmarks``."""
