@@ -15,7 +15,20 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(txregistry.__file__)))
 
 #: What is on which floor, a module or a package with all its modules.
 FLOORS = {
-    0: ("errors", "digest", "reference", "media", "manifest", "ranges", "validation", "paths", "access", "events"),
+    0: (
+        "errors",
+        "digest",
+        "reference",
+        "media",
+        "manifest",
+        "ranges",
+        "validation",
+        "globs",
+        "protection",
+        "paths",
+        "access",
+        "events",
+    ),
     1: ("interfaces",),
     2: ("plugins",),
     3: ("storage", "auth", "notify", "cache"),

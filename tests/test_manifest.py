@@ -11,7 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txregistry import errors, media
 from txregistry.digest import Digest
-from txregistry.manifest import SIZE_LIMIT, Manifest, media_type_of, parse
+from txregistry.manifest import (
+    SIZE_LIMIT,
+    Manifest,
+    Platform,
+    Referrer,
+    children_of,
+    media_type_of,
+    parse,
+    referrer_of,
+)
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -60,6 +69,17 @@ def without(document: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != key}
 
 
+def blobs_of(parsed: Manifest) -> list[str]:
+    """Return the digests of a manifest's config and layers, in order."""
+    config = [] if parsed.config is None else [parsed.config]
+    return [found.digest for found in (*config, *parsed.layers)]
+
+
+def children_in(parsed: Manifest) -> list[str]:
+    """Return the digests of a manifest's manifests, in order."""
+    return [child.digest for child in parsed.children]
+
+
 class ManifestCase(SynchronousTestCase):
     """What the tests of manifests are written with."""
 
@@ -85,15 +105,17 @@ class TestKinds(ManifestCase):
         """An image refers to its config and layers, in order, as blobs."""
         for media_type in (media.OCI_MANIFEST, media.DOCKER_MANIFEST):
             parsed = self.accepted(image(mediaType=media_type), media_type)
-            self.assertEqual([str(digest) for digest in parsed.blobs], [digest_of(n) for n in range(3)])
+            self.assertEqual(blobs_of(parsed), [digest_of(n) for n in range(3)])
             self.assertEqual(parsed.children, ())
+            self.assertIsNone(parsed.subject)
 
     def test_index(self) -> None:
         """An index refers to its manifests, in order, as manifests."""
         for media_type in (media.OCI_INDEX, media.DOCKER_LIST):
             parsed = self.accepted(index(mediaType=media_type), media_type)
-            self.assertEqual([str(digest) for digest in parsed.children], [digest_of(3), digest_of(4)])
-            self.assertEqual(parsed.blobs, ())
+            self.assertEqual(children_in(parsed), [digest_of(3), digest_of(4)])
+            self.assertEqual(blobs_of(parsed), [])
+            self.assertIsNone(parsed.subject)
 
     def test_media_type_may_be_missing_from_oci(self) -> None:
         """An OCI document need not say its type; it is told by its shape when it is served."""
@@ -106,7 +128,8 @@ class TestKinds(ManifestCase):
         self.accepted(image(manifests=None, mediaType=None), media.OCI_MANIFEST)
         self.accepted(index(config=None, layers=None, mediaType=None), media.OCI_INDEX)
         self.refused(image(config=None))
-        self.refused(image(layers=None))
+        self.assertEqual(len(blobs_of(self.accepted(image(layers=None)))), 1)
+        self.assertIsNone(self.accepted(image(subject=None)).subject)
         self.refused(index(manifests=None), media.OCI_INDEX)
 
     def test_media_type_must_be_there_elsewhere(self) -> None:
@@ -118,28 +141,56 @@ class TestKinds(ManifestCase):
     def test_artifact(self) -> None:
         """Any other JSON type is taken if the document says it; its blobs and manifests are known."""
         parsed = self.accepted({"mediaType": ARTIFACT, "layers": [descriptor(1)]}, ARTIFACT)
-        self.assertEqual([str(digest) for digest in parsed.blobs], [digest_of(1)])
+        self.assertEqual(blobs_of(parsed), [digest_of(1)])
         parsed = self.accepted({"mediaType": ARTIFACT, "manifests": [descriptor(3)]}, ARTIFACT)
-        self.assertEqual([str(digest) for digest in parsed.children], [digest_of(3)])
+        self.assertEqual(children_in(parsed), [digest_of(3)])
 
     def test_subject_need_not_be_there(self) -> None:
-        """What an artifact is about is not a reference that must be there first."""
+        """What an artifact is about is its subject, not a reference that must be there first."""
         parsed = self.accepted(image(subject=descriptor(9, media.OCI_MANIFEST), artifactType="a/b"))
-        self.assertNotIn(digest_of(9), [str(digest) for digest in (*parsed.blobs, *parsed.children)])
+        self.assertNotIn(digest_of(9), [*blobs_of(parsed), *children_in(parsed)])
+        self.assertEqual(str(parsed.subject), digest_of(9))
+        parsed = self.accepted(index(subject=descriptor(9, media.OCI_MANIFEST)), media.OCI_INDEX)
+        self.assertEqual(children_in(parsed), [digest_of(3), digest_of(4)])
+        self.assertEqual(str(parsed.subject), digest_of(9))
+
+    def test_sha512_subject(self) -> None:
+        """A subject may be named by its sha512."""
+        digest = Digest.of(b"", "sha512")
+        parsed = self.accepted(image(subject=descriptor(9, digest=str(digest))))
+        self.assertEqual(parsed.subject, digest)
 
     def test_sha512(self) -> None:
         """A reference may be a sha512 digest."""
         digest = Digest.of(b"", "sha512")
         parsed = self.accepted(image(layers=[descriptor(1, digest=str(digest))]))
-        self.assertEqual(parsed.blobs[1], digest)
+        self.assertEqual(blobs_of(parsed)[1], str(digest))
 
     def test_repeated_reference(self) -> None:
         """The same layer may be named more than once, as images do."""
-        self.assertEqual(len(self.accepted(image(layers=[descriptor(1)] * 3)).blobs), 4)
+        self.assertEqual(len(blobs_of(self.accepted(image(layers=[descriptor(1)] * 3)))), 4)
 
     def test_no_layers(self) -> None:
         """An image may have no layers at all."""
-        self.assertEqual(len(self.accepted(image(layers=[])).blobs), 1)
+        self.assertEqual(len(blobs_of(self.accepted(image(layers=[])))), 1)
+        self.assertEqual(len(blobs_of(self.accepted(without(image(), "layers")))), 1)
+
+    def test_no_manifests(self) -> None:
+        """An index may list nothing; it need not even have the list if it says what it is."""
+        self.assertEqual(children_in(self.accepted(index(manifests=[]), media.OCI_INDEX)), [])
+        named = without(index(mediaType=media.OCI_INDEX), "manifests")
+        self.assertEqual(children_in(self.accepted(named, media.OCI_INDEX)), [])
+
+    def test_details(self) -> None:
+        """What the rules look at is kept: a layer's type and URLs, and a manifest's platform."""
+        url = "https://example.com/x"
+        parsed = self.accepted(image(layers=[descriptor(1, urls=[url]), descriptor(2, urls=[])]))
+        self.assertEqual([layer.urls for layer in parsed.layers], [[url], []])
+        self.assertEqual([layer.media_type for layer in parsed.layers], [LAYER_TYPE] * 2)
+        platform = {"architecture": "arm64", "os": "linux", "variant": "v8", "os.version": "1"}
+        children = [descriptor(3, platform=platform), descriptor(4)]
+        parsed = self.accepted(index(manifests=children), media.OCI_INDEX)
+        self.assertEqual([child.platform for child in parsed.children], [Platform("arm64", "linux"), None])
 
 
 class TestContentType(ManifestCase):
@@ -369,17 +420,24 @@ class TestFields(ManifestCase):
             {"layers": [{}]},
             {"subject": []},
             {"subject": "x"},
+            {"subject": {}},
+            {"subject": without(descriptor(9), "digest")},
+            {"artifactType": 1},
+            {"annotations": []},
+            {"annotations": {"a": 1}},
+            {"layers": [descriptor(1, urls="https://example.com/x")]},
+            {"layers": [descriptor(1, urls=[1])]},
             {"mediaType": 1},
             {"mediaType": [media.OCI_MANIFEST]},
         ):
             self.refused(image(**changes))
-        for manifests in ({}, "x", [1], [None], descriptor(3), True):
+        for manifests in ({}, "x", [1], [None], descriptor(3), True, [descriptor(3, platform="linux")]):
             self.refused(index(manifests=manifests), media.OCI_INDEX)
 
     def test_missing(self) -> None:
-        """An image without config or layers is refused, and an index without manifests."""
+        """An image without config is refused, and an index with neither manifests nor its type."""
         self.refused(without(image(), "config"))
-        self.refused(without(image(), "layers"))
+        self.refused(without(image(mediaType=media.OCI_MANIFEST), "config"))
         self.refused(without(index(), "manifests"), media.OCI_INDEX)
         self.refused(index())
         self.refused(image(), media.OCI_INDEX)
@@ -393,14 +451,10 @@ class TestFields(ManifestCase):
                 (image(config=descriptor(0, digest=text)), media.OCI_MANIFEST),
                 (image(layers=[descriptor(1), descriptor(1, digest=text)]), media.OCI_MANIFEST),
                 (index(manifests=[descriptor(3, digest=text)]), media.OCI_INDEX),
+                (image(subject=descriptor(9, digest=text)), media.OCI_MANIFEST),
+                (index(subject=descriptor(9, digest=text)), media.OCI_INDEX),
             ):
                 self.assertRaises(errors.DigestInvalid, parse, encoded(document), content_type)
-
-    def test_foreign_layers(self) -> None:
-        """A layer that is to be had elsewhere is refused, and is not looked up."""
-        for url in ("http://127.0.0.1/", "https://example.com/x", "file:///etc/passwd", "gopher://x"):
-            self.refused(image(layers=[descriptor(1, urls=[url])]))
-        self.accepted(image(layers=[descriptor(1, urls=[])]))
 
     def test_detail_is_short(self) -> None:
         """A refusal does not echo a document of any length back."""
@@ -419,11 +473,67 @@ class TestStored(ManifestCase):
 
     @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,mediaType1n\\', max_size=60).map(str.encode))
     def test_any_bytes(self, content: bytes) -> None:
-        """Any bytes have a type or are an error of our own."""
+        """Any bytes have a type or are an error of our own; they list nothing and refer to nothing."""
+        self.assertEqual(children_of(content), [])
+        self.assertIsNone(referrer_of(content, Digest.of(content)))
         try:
             self.assertIsInstance(media_type_of(content), str)
         except errors.ManifestInvalid:
             self.assertNotEqual(content, b"{}")
+
+
+class TestReferrer(ManifestCase):
+    """What a list of referrers says of a manifest."""
+
+    def referrer(self, document: dict[str, Any], algorithm: str = "sha256") -> Referrer:
+        """Return what is said of a manifest whose subject is :func:`digest_of` 9."""
+        content = encoded(document)
+        found = referrer_of(content, Digest.of(content, algorithm))
+        assert found is not None
+        self.assertEqual(str(found[0]), digest_of(9))
+        self.assertEqual(found[1].digest, str(Digest.of(content, algorithm)))
+        self.assertEqual(found[1].size, len(content))
+        return found[1]
+
+    def test_no_subject(self) -> None:
+        """A manifest without a subject, or with none that can be read, refers to nothing."""
+        for changes in ({}, {"subject": None}, {"subject": descriptor(9, digest="sha256:x")}, {"subject": 1}):
+            content = encoded(image(**changes))
+            self.assertIsNone(referrer_of(content, Digest.of(content)))
+
+    def test_image(self) -> None:
+        """An image's artifact type is what it says, else the type of its config."""
+        subject = descriptor(9, media.OCI_MANIFEST)
+        found = self.referrer(image(subject=subject, artifactType="a/b", mediaType=media.OCI_MANIFEST))
+        self.assertEqual((found.media_type, found.artifact_type), (media.OCI_MANIFEST, "a/b"))
+        for more in ({}, {"artifactType": ""}, {"artifactType": None}):
+            found = self.referrer(image(subject=subject, **more))
+            self.assertEqual((found.media_type, found.artifact_type), (media.OCI_MANIFEST, CONFIG_TYPE))
+
+    def test_index(self) -> None:
+        """An index's artifact type is what it says, else it has none."""
+        subject = descriptor(9, media.OCI_MANIFEST)
+        found = self.referrer(index(subject=subject, artifactType="a/b"))
+        self.assertEqual((found.media_type, found.artifact_type), (media.OCI_INDEX, "a/b"))
+        for more in ({}, {"artifactType": ""}, {"artifactType": None}):
+            self.assertIsNone(self.referrer(index(subject=subject, **more)).artifact_type)
+
+    def test_annotations(self) -> None:
+        """Annotations are the manifest's own, all of them, and not those of what it holds."""
+        notes = {"a": "1", "": "", "caf\xe9": "\U0001f600\n"}
+        subject = descriptor(9, media.OCI_MANIFEST, annotations={"subject": "s"})
+        config = descriptor(0, CONFIG_TYPE, annotations={"config": "c"})
+        found = self.referrer(image(subject=subject, config=config, annotations=notes), "sha512")
+        self.assertEqual(found.annotations, notes)
+        self.assertIsNone(self.referrer(image(subject=subject, config=config)).annotations)
+
+    def test_children(self) -> None:
+        """A stored index lists what can be read of it."""
+        listed = [descriptor(3), descriptor(4, digest="sha256:x"), descriptor(5)]
+        content = encoded(index(manifests=listed))
+        self.assertEqual([str(child) for child in children_of(content)], [digest_of(3), digest_of(5)])
+        for other in (encoded(image()), b"", b"{", b'{"manifests": 1}', encoded(index(manifests=None))):
+            self.assertEqual(children_of(other), [])
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -441,11 +551,21 @@ descriptors = st.fixed_dictionaries(
 lists = st.lists(descriptors, max_size=4)
 images = st.fixed_dictionaries(
     {"schemaVersion": st.just(2), "config": descriptors, "layers": lists},
-    optional={"subject": descriptors, "manifests": st.none(), "artifactType": st.text(max_size=5)},
+    optional={
+        "subject": descriptors,
+        "manifests": st.none(),
+        "artifactType": st.text(max_size=5),
+        "annotations": st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+    },
 )
 indexes = st.fixed_dictionaries(
     {"schemaVersion": st.just(2), "manifests": lists},
-    optional={"subject": descriptors, "layers": st.none(), "config": st.none()},
+    optional={
+        "subject": descriptors,
+        "layers": st.none(),
+        "config": st.none(),
+        "artifactType": st.text(max_size=5),
+    },
 )
 wild = st.fixed_dictionaries(
     {},
@@ -456,6 +576,8 @@ wild = st.fixed_dictionaries(
         "layers": lists | junk,
         "manifests": lists | junk,
         "subject": descriptors | junk,
+        "artifactType": st.text(max_size=5) | junk,
+        "annotations": st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2) | junk,
         "extra": junk,
     },
 )
@@ -471,8 +593,9 @@ class TestProperties(ManifestCase):
             document = {**document, "mediaType": media_type}
         parsed = self.accepted(document, media_type)
         named_blobs = [document["config"]["digest"], *(layer["digest"] for layer in document["layers"])]
-        self.assertEqual([str(digest) for digest in parsed.blobs], named_blobs)
+        self.assertEqual(blobs_of(parsed), named_blobs)
         self.assertEqual(parsed.children, ())
+        self._check_subject(parsed, document)
 
     @given(indexes, st.sampled_from(sorted(media.INDEXES)), st.booleans())
     def test_indexes(self, document: dict[str, Any], media_type: str, named: bool) -> None:
@@ -480,10 +603,9 @@ class TestProperties(ManifestCase):
         if named or media_type == media.DOCKER_LIST:
             document = {**document, "mediaType": media_type}
         parsed = self.accepted(document, media_type)
-        self.assertEqual(
-            [str(digest) for digest in parsed.children], [m["digest"] for m in document["manifests"]]
-        )
-        self.assertEqual(parsed.blobs, ())
+        self.assertEqual(children_in(parsed), [m["digest"] for m in document["manifests"]])
+        self.assertEqual(blobs_of(parsed), [])
+        self._check_subject(parsed, document)
 
     @given(wild, st.sampled_from((*TYPES, ARTIFACT)))
     def test_wild(self, document: dict[str, Any], media_type: str) -> None:
@@ -512,9 +634,26 @@ class TestProperties(ManifestCase):
         document = json.loads(content.decode("utf-8"))
         config = [document["config"]] if document.get("config") else []
         blobs = [found["digest"] for found in (*config, *(document.get("layers") or ()))]
-        self.assertEqual([str(digest) for digest in parsed.blobs], blobs)
+        self.assertEqual(blobs_of(parsed), blobs)
         children = [found["digest"] for found in document.get("manifests") or ()]
-        self.assertEqual([str(digest) for digest in parsed.children], children)
+        self.assertEqual(children_in(parsed), children)
+        self._check_subject(parsed, document)
         if media_type in TYPES:
             self.assertEqual(document["schemaVersion"], 2)
-            self.assertEqual(media_type in media.INDEXES, not blobs and document.get("manifests") is not None)
+            self.assertEqual(media_type in media.INDEXES, not blobs)
+            if media_type in media.INDEXES:
+                self.assertTrue(document.get("manifests") is not None or document["mediaType"] == media_type)
+
+    def _check_subject(self, parsed: Manifest, document: dict[str, Any]) -> None:
+        """Fail unless what a list of referrers will say of a manifest is what the manifest says of itself."""
+        found = referrer_of(parsed.content, Digest.of(parsed.content))
+        if not document.get("subject"):
+            self.assertEqual((parsed.subject, found), (None, None))
+            return
+        assert found is not None
+        self.assertEqual(str(parsed.subject), document["subject"]["digest"])
+        self.assertEqual(found[0], parsed.subject)
+        config = document.get("config") or {}
+        expected = document.get("artifactType") or config.get("mediaType")
+        self.assertEqual(found[1].artifact_type, expected)
+        self.assertEqual(found[1].annotations, document.get("annotations") or None)

@@ -11,7 +11,8 @@ import click
 from twisted.internet.defer import Deferred
 
 from txregistry import __version__
-from txregistry.config.drivers import complaints, make
+from txregistry.config.complaints import complaints
+from txregistry.config.drivers import make
 from txregistry.config.load import load
 from txregistry.config.schema import Config
 from txregistry.config.show import render
@@ -69,7 +70,7 @@ def rebuild(config: str | None) -> None:
 
 async def _rebuild(config: Config, reactor: Any) -> None:
     driver = make(config.storage, reactor)
-    with complaints(config.storage):
+    with complaints(f"storage.{config.storage.driver}"):
         driver.prepare()
     try:
         registry = Registry.on(driver, in_thread(reactor))

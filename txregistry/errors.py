@@ -202,6 +202,41 @@ class RequestInvalid(RegistryError):
     text = "malformed request"
 
 
+class Unauthorized(RegistryError):
+    """The request does not say who makes it, or what it says does not hold.
+
+    :param error: ``invalid_token`` where credentials were given and are not good (RFC 6750, 3.1).
+    """
+
+    code = "UNAUTHORIZED"
+    text = "authentication required"
+
+    def __init__(self, detail: object = None, *, error: str | None = None) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+class Denied(RegistryError):
+    """Who makes the request may not have what it asks for."""
+
+    code = "DENIED"
+    text = "requested access to the resource is denied"
+
+
+class TooManyRequests(RegistryError):
+    """The client is to wait (RFC 6585, 4).
+
+    :ivar seconds: how long.
+    """
+
+    code = "TOOMANYREQUESTS"
+    text = "too many requests"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
 class BodyTimeout(RegistryError):
     """The request's body stopped arriving (RFC 9110, 15.5.9)."""
 

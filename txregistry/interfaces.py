@@ -5,12 +5,14 @@ Methods that do work return awaitables; an implementation may write ``async def`
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
+
+from txregistry.access import Access, Attempt, Decision, Identity
 
 
 @frozen
@@ -158,4 +160,67 @@ class IStorageDriverMaker(IPlugin):
         :param options: the keys below ``storage.<name>``.
         :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong; its ``where`` is the
             option's name.
+        """
+
+
+class IAuthBackend(Interface):
+    """Says who makes a request.  Instances serve one event loop; nothing in them blocks it."""
+
+    def prepare() -> None:
+        """Make ready: called once before the reactor runs, so this alone may block for a moment.
+
+        :raises txregistry.errors.ConfigError: this backend cannot be used, and why, in one line; its
+            ``where`` is the option's name.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of threads and connections; no other method is called afterwards."""
+
+    def authenticate(attempt: Attempt) -> Awaitable[Identity]:
+        """Return who makes a request: :data:`txregistry.access.ANONYMOUS` if it does not say.
+
+        :raises txregistry.errors.Unauthorized: what it says is not true, or cannot be understood.
+        :raises txregistry.errors.TooManyRequests: too much of what it said lately was not.
+        """
+
+    def challenges(attempt: Attempt, accesses: Sequence[Access], error: str | None) -> list[str]:
+        """Return what to ask of a client that is not let in: values of ``WWW-Authenticate``, the best first.
+
+        :param accesses: what the request needs.
+        :param error: ``invalid_token`` or ``insufficient_scope`` (RFC 6750, 3.1) where credentials were given
+            and did not do; None where there were none.
+        """
+
+
+class IAuthBackendMaker(IPlugin):
+    """Makes an auth backend of one kind.  This is what a distribution announces."""
+
+    name: str = Attribute("What ``auth:`` in the configuration calls it.")
+
+    def make(options: Mapping[str, Any], reactor: Any) -> IAuthBackend:
+        """Return a backend.  Checks *options* and wires; touches nothing outside the process.
+
+        :param options: the keys below ``auth.<name>``.
+        :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong; its ``where`` is the
+            option's name.
+        """
+
+
+class IAccessPolicy(Interface):
+    """Says what someone may do.  Answers at once, from what it holds in memory."""
+
+    def decide(identity: Identity, access: Access) -> Decision:
+        """Say whether *identity* may have *access*, and why."""
+
+
+class IAccessPolicyMaker(IPlugin):
+    """Makes an access policy of one kind.  This is what a distribution announces."""
+
+    name: str = Attribute("What ``access:`` in the configuration calls it.")
+
+    def make(options: Any, reactor: Any) -> IAccessPolicy:
+        """Return a policy.
+
+        :param options: what stands below ``access.<name>``.
+        :raises txregistry.errors.ConfigError: it cannot be used; its ``where`` is the option's name.
         """

@@ -18,9 +18,25 @@ from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 from txregistry.errors import ConfigError
-from txregistry.interfaces import IStorageDriver, IStorageDriverMaker
+from txregistry.interfaces import (
+    IAccessPolicy,
+    IAccessPolicyMaker,
+    IAuthBackend,
+    IAuthBackendMaker,
+    IStorageDriver,
+    IStorageDriverMaker,
+)
 
 T = TypeVar("T")
+
+
+def _load(factory: str) -> Callable[..., Any]:
+    try:
+        found: Callable[..., Any] = namedAny(factory)
+    except (ImportError, AttributeError, InvalidName) as error:
+        problem = f"installed, but {factory} cannot be imported: {error}"
+        raise ConfigError("", problem) from error
+    return found
 
 
 @implementer(IPlugin, IStorageDriverMaker)
@@ -37,12 +53,44 @@ class StorageDriverMaker:
 
     def make(self, options: Mapping[str, Any], reactor: Any) -> IStorageDriver:
         """See :meth:`txregistry.interfaces.IStorageDriverMaker.make`."""
-        try:
-            factory: Callable[[Mapping[str, Any], Any], IStorageDriver] = namedAny(self.factory)
-        except (ImportError, AttributeError, InvalidName) as error:
-            problem = f"installed, but {self.factory} cannot be imported: {error}"
-            raise ConfigError("", problem) from error
-        return factory(options, reactor)
+        driver: IStorageDriver = _load(self.factory)(options, reactor)
+        return driver
+
+
+@implementer(IPlugin, IAuthBackendMaker)
+@frozen
+class AuthBackendMaker:
+    """Announces an auth backend.
+
+    :param name: what ``auth:`` in the configuration calls it.
+    :param factory: the dotted name of ``make(options, reactor)``.
+    """
+
+    name: str
+    factory: str
+
+    def make(self, options: Mapping[str, Any], reactor: Any) -> IAuthBackend:
+        """See :meth:`txregistry.interfaces.IAuthBackendMaker.make`."""
+        backend: IAuthBackend = _load(self.factory)(options, reactor)
+        return backend
+
+
+@implementer(IPlugin, IAccessPolicyMaker)
+@frozen
+class AccessPolicyMaker:
+    """Announces an access policy.
+
+    :param name: what ``access:`` in the configuration calls it.
+    :param factory: the dotted name of ``make(options, reactor)``.
+    """
+
+    name: str
+    factory: str
+
+    def make(self, options: Any, reactor: Any) -> IAccessPolicy:
+        """See :meth:`txregistry.interfaces.IAccessPolicyMaker.make`."""
+        policy: IAccessPolicy = _load(self.factory)(options, reactor)
+        return policy
 
 
 def installed(interface: type[T]) -> dict[str, list[T]]:

@@ -19,15 +19,19 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from txregistry import __version__
-from txregistry.config.drivers import complaints, make
+from txregistry.config import gates
+from txregistry.config.complaints import complaints
+from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
 from txregistry.config.values import address
 from txregistry.content.registry import Registry
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
 from txregistry.manifest import Platform
+from txregistry.protection import TagProtection
 from txregistry.validation import NO_URL, Rules
 from txregistry.web.app import Permissions, make_resource
+from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.manners import RepositoryWarning
 from txregistry.web.site import RegistrySite
@@ -48,18 +52,22 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
     :raises txregistry.errors.ConfigError: what only the parts themselves could check is wrong.
     """
     driver = make(config.storage, reactor)
-    registry = Registry.on(driver, in_thread(reactor), rules(config.validation))
+    protection = TagProtection.of(config.immutable)
+    registry = Registry.on(driver, in_thread(reactor), rules(config.validation), protection)
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
+    locations = Locations(http.host, http.prefix, http.relativeurls)
+    guard = Guard(gates.backend(config, reactor), gates.policy(config, reactor), locations)
     resource = make_resource(
         registry,
         UploadStates(secret),
         in_thread(reactor),
-        Locations(http.host, http.prefix, http.relativeurls),
+        locations,
         Permissions(
             write=not config.storage.maintenance.readonly.enabled, delete=config.storage.delete.enabled
         ),
         [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
+        guard,
     )
     site = RegistrySite(
         resource,
@@ -69,7 +77,7 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         timeout=http.idletimeout,
         access_log=not config.log.accesslog.disabled,
     )
-    return RegistryService(reactor, driver, site, config, _context_factory(http))
+    return RegistryService(reactor, driver, guard, site, config, _context_factory(http))
 
 
 def rules(validation: Validation) -> Rules:
@@ -92,6 +100,7 @@ class RegistryService(Service):
 
     :param reactor: what it runs on.
     :param driver: where everything is stored.
+    :param guard: who may do what.
     :param site: what serves connections.
     :param config: how it is reached, among other things.
     :param context_factory: the TLS certificate and rules; None for plain HTTP.
@@ -99,6 +108,7 @@ class RegistryService(Service):
 
     _reactor: Any
     _driver: IStorageDriver
+    _guard: Guard
     _site: RegistrySite
     _config: Config
     _context_factory: Any
@@ -111,8 +121,10 @@ class RegistryService(Service):
         there is no other way to do so from inside ``twist``.
         """
         try:
-            with complaints(self._config.storage):
+            with complaints(f"storage.{self._config.storage.driver}"):
                 self._driver.prepare()
+            with complaints(gates.section(self._config)):
+                self._guard.backend.prepare()
             self._port = self._listen()
         except ConfigError as error:
             raise SystemExit(f"txregistry: {error}") from None
@@ -136,6 +148,7 @@ class RegistryService(Service):
             await _completed(port.stopListening())
         await self._site.drain(self._config.http.draintimeout)
         await self._driver.close()
+        await self._guard.backend.close()
         _log.info("txregistry stopped")
 
     def _listen(self) -> IListeningPort:

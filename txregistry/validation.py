@@ -11,10 +11,13 @@ from attrs import field, frozen
 
 from txregistry import errors, media
 from txregistry.digest import Digest
-from txregistry.manifest import Manifest, Platform
+from txregistry.manifest import Descriptor, Manifest, Platform
 
 #: Patterns that no URL matches.
 NO_URL = (re.compile(r"\A\Z"),)
+
+#: What programs may drop from a URL, so that it leads elsewhere than a pattern saw.
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
 @frozen
@@ -36,7 +39,8 @@ class Rules:
         """Yield the digests of the blobs that must be in the repository.
 
         A layer of a type that is not to be distributed need not be, if it says where it can be had
-        (image-spec, "Non-Distributable Layers").
+        (image-spec, "Non-Distributable Layers").  An index may list what is no manifest, as BuildKit's caches
+        list layers: those are blobs.
 
         :raises txregistry.errors.ManifestInvalid: a layer has a URL that it may not have.
         """
@@ -50,15 +54,25 @@ class Rules:
                     )
             if not layer.urls or layer.media_type not in media.FOREIGN_LAYERS:
                 yield Digest.parse(layer.digest)
+        for child in self._required(manifest):
+            if not media.is_manifest(child.media_type):
+                yield Digest.parse(child.digest)
 
     def required_children(self, manifest: Manifest) -> Iterator[Digest]:
         """Yield the digests of the manifests that must be in the repository."""
+        for child in self._required(manifest):
+            if media.is_manifest(child.media_type):
+                yield Digest.parse(child.digest)
+
+    def _required(self, manifest: Manifest) -> Iterator[Descriptor]:
         for child in manifest.children:
             listed = child.platform is not None and child.platform in self.platforms
             if self.children == "all" or (self.children == "list" and listed):
-                yield Digest.parse(child.digest)
+                yield child
 
     def _allows(self, url: str) -> bool:
+        if _BLANK.search(url):
+            return False
         try:
             parts = urlsplit(url)
         except ValueError:

@@ -2,7 +2,8 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from tests.config.loading import LoadingCase
-from txregistry.config.drivers import complaints, make
+from txregistry.config.complaints import complaints
+from txregistry.config.drivers import make
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
 
@@ -26,6 +27,6 @@ class MakeTests(LoadingCase):
 
     def test_driver_as_a_whole(self) -> None:
         """A complaint about no option in particular names the driver's section."""
-        with self.assertRaises(ConfigError) as caught, complaints(self.config().storage):
+        with self.assertRaises(ConfigError) as caught, complaints("storage.inmemory"):
             raise ConfigError("", "wrong")
         self.assertEqual(str(caught.exception), "storage.inmemory: wrong")

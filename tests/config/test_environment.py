@@ -185,8 +185,6 @@ class ComplaintTests(LoadingCase):
     def test_not_built_key(self) -> None:
         """A variable of a key that is not built is refused by the key's name."""
         for variable, key in (
-            ("REGISTRY_AUTH", "auth"),
-            ("REGISTRY_AUTH_HTPASSWD_REALM", "auth"),
             ("REGISTRY_LOGLEVEL", "loglevel"),
             ("REGISTRY_LOG_REPORTCALLER", "log.reportcaller"),
             ("REGISTRY_LOG_HOOKS_0_TYPE", "log.hooks"),
@@ -208,7 +206,6 @@ class ComplaintTests(LoadingCase):
     def test_not_built_key_that_is_off(self) -> None:
         """A variable that only switches off what is not built is accepted."""
         environ = {
-            "REGISTRY_AUTH": "none",
             "REGISTRY_STORAGE_REDIRECT_DISABLE": "true",
             "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "false",
             "REGISTRY_HTTP_HTTP2_DISABLED": "true",

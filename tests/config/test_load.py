@@ -132,7 +132,8 @@ class ComplaintTests(LoadingCase):
         """A key that is like none is refused with those that are known."""
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
-            "quux: unknown key; known here: version, log, storage, http, validation, warnings (line 3)",
+            "quux: unknown key; known here: version, log, storage, http, auth, access, groups, immutable, "
+            "validation, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -216,7 +217,6 @@ class ComplaintTests(LoadingCase):
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
             "storage.maintenance.uploadpurging": "{enabled: true}",
-            "auth": "{htpasswd: {realm: a, path: b}}",
             "middleware": "{storage: [{name: redirect}]}",
             "notifications": "{endpoints: [{name: a}]}",
             "redis": "{addrs: [a]}",
@@ -252,12 +252,10 @@ class ComplaintTests(LoadingCase):
               cache: {}
               redirect: {disable: true}
               maintenance: {uploadpurging: {enabled: false, age: 168h}}
-            auth: none
             http: {http2: {disabled: true}, h2c: {enabled: false}, debug: }
             notifications:
         """
         self.assertEqual(self.config(text), self.config())
-        self.assertEqual(self.config(SMALLEST + "auth: {none: }\n"), self.config())
 
 
 class StorageTests(LoadingCase):

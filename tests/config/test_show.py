@@ -37,6 +37,10 @@ http:
   draintimeout: 30s
   idletimeout: 1m
   tls: null
+auth: null
+access: null
+groups: {}
+immutable: []
 validation:
   disabled: false
   manifests:

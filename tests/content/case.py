@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import field, mutable
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -162,6 +163,38 @@ class _ToldWriter:
         await self._writer.close()
 
 
+class SlowDriver(MemoryDriver):
+    """A driver in memory that answers, while it is told to, only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = False
+        self.waiting: list[Deferred[None]] = []
+
+    async def _turn(self) -> None:
+        if self.slow:
+            self.waiting.append(Deferred())
+            await self.waiting[-1]
+
+    def finish(self, random: Any) -> None:
+        """Answer all that waits and all that comes of it, in an order that *random* chooses."""
+        while self.waiting:
+            self.waiting.pop(random.randrange(len(self.waiting))).callback(None)
+        self.slow = False
+
+    async def read(self, path: str, limit: int) -> bytes:
+        await self._turn()
+        return await super().read(path, limit)
+
+    async def write(self, path: str, content: bytes, durable: bool = True) -> None:
+        await self._turn()
+        await super().write(path, content, durable)
+
+    async def delete(self, path: str, durable: bool = True) -> None:
+        await self._turn()
+        await super().delete(path, durable)
+
+
 class ContentCase(SynchronousTestCase):
     """A registry in memory, made anew for each test."""
 
@@ -254,6 +287,13 @@ class ContentCase(SynchronousTestCase):
         content = self.stored(blob.path)
         self.assertEqual(len(content), blob.size)
         return content
+
+    def complains(self, path: str, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *work*; fail unless the log told of a damaged file, and of nothing else."""
+        with capturedLogs() as told:
+            result = self.run_now(work)
+        self.assertEqual({(event["log_level"], event["path"]) for event in told}, {(LogLevel.error, path)})
+        return result
 
     def damage(self, path: str) -> None:
         """Flip one bit in the middle of a file."""

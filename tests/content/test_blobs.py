@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from tests.content.case import CONTENT, NAME, OTHER, ContentCase
 from txregistry import errors
@@ -53,20 +54,48 @@ class TestFind(ContentCase):
         self.assertEqual((blob.digest, blob.path), (wanted, layout.blob_data(digest)))
 
     def test_link_elsewhere(self) -> None:
-        """A link to another blob than its name says is a fault, and the other blob is not served."""
+        """A link to another blob than its name says is none: neither is served nor mounted."""
         digest, other = self.push(b"one"), self.push(b"two")
-        self.store(layout.layer_link(NAME, digest), str(other).encode())
-        self.raises(errors.StorageFault, self.registry.blobs.find(NAME, digest))
-        self.raises(errors.StorageFault, self.registry.blobs.mount(NAME, OTHER, digest))
+        link = layout.layer_link(NAME, digest)
+        self.store(link, str(other).encode())
+        blobs = self.registry.blobs
+        self.assertFalse(self.complains(link, blobs.has(NAME, digest)))
+        self.raises(errors.BlobUnknown, blobs.find(NAME, digest))
+        self.raises(errors.BlobUnknown, blobs.delete(NAME, digest))
+        before = self.tree()
+        self.assertFalse(self.complains(link, blobs.mount(NAME, OTHER, digest)))
+        self.assertEqual(self.tree(), before)
+        self.assertFalse(self.run_now(blobs.has(OTHER, digest)))
+
+    def test_damaged_link(self) -> None:
+        """A link that holds no digest is none, and the log tells of it."""
+        digest = self.push(CONTENT)
+        link = layout.layer_link(NAME, digest)
+        for content in (b"", b"sha256:", str(digest).encode()[:-1], b"\xff"):
+            self.store(link, content)
+            self.assertFalse(self.complains(link, self.registry.blobs.has(NAME, digest)))
+            self.assertFalse(self.complains(link, self.registry.blobs.mount(NAME, OTHER, digest)))
+            self.raises(errors.BlobUnknown, self.registry.blobs.find(NAME, digest))
         self.assertFalse(self.run_now(self.registry.blobs.has(OTHER, digest)))
 
     def test_push_repairs(self) -> None:
-        """Pushing a blob again mends its bytes and its link."""
-        digest = self.push(CONTENT)
-        self.damage_blob(digest)
-        self.store(layout.layer_link(NAME, digest), b"")
-        self.push(CONTENT)
-        self.assertEqual(self.bytes_of(digest), CONTENT)
+        """Pushing a blob again mends its bytes and its link, whatever is wrong with them."""
+        digest, other = self.push(CONTENT), self.push(b"other")
+        for link in (b"", str(digest).encode()[:-1], str(other).encode(), b"\xff"):
+            self.damage_blob(digest)
+            self.store(layout.layer_link(NAME, digest), link)
+            self.push(CONTENT)
+            self.assertEqual(self.bytes_of(digest), CONTENT)
+
+    def test_mount_repairs(self) -> None:
+        """Mounting a blob from elsewhere mends its link."""
+        digest, other = self.push(CONTENT), self.push(b"other")
+        for source in (OTHER, None):
+            for link in (b"", str(other).encode()):
+                self.push(CONTENT, OTHER)
+                self.store(layout.layer_link(NAME, digest), link)
+                self.assertTrue(self.run_now(self.registry.blobs.mount(source, NAME, digest)))
+                self.assertEqual(self.bytes_of(digest), CONTENT)
 
 
 class TestMount(ContentCase):
@@ -89,6 +118,16 @@ class TestMount(ContentCase):
         self.assertFalse(self.run_now(self.registry.blobs.mount(NAME, OTHER, ABSENT)))
         self.assertFalse(self.run_now(self.registry.blobs.mount(OTHER, NAME, digest)))
         self.assertFalse(self.run_now(self.registry.blobs.mount(NAME, OTHER, dangling)))
+        self.assertEqual(self.tree(), before)
+
+    def test_from_anywhere(self) -> None:
+        """A blob can be mounted without naming a repository that has it, as long as its bytes are there."""
+        digest, wide = self.push(CONTENT), self.push(CONTENT, algorithm="sha512")
+        for wanted in (digest, wide):
+            self.assertTrue(self.run_now(self.registry.blobs.mount(None, OTHER, wanted)))
+            self.assertEqual(self.bytes_of(wanted, OTHER), CONTENT)
+        before = self.tree()
+        self.assertFalse(self.run_now(self.registry.blobs.mount(None, OTHER, ABSENT)))
         self.assertEqual(self.tree(), before)
 
     def test_other_algorithm(self) -> None:
@@ -148,7 +187,7 @@ class TestLinks(ContentCase):
         self.assertFalse(self.run_now(links.delete(self.PATH)))
 
     def test_damaged(self) -> None:
-        """A link that holds no digest is a fault that names it: empty, cut short, too long, not ASCII."""
+        """A link that holds no digest counts as none, and the log names it; far too long, it is a fault."""
         text = str(ABSENT).encode()
         for content in (
             b"",
@@ -157,26 +196,25 @@ class TestLinks(ContentCase):
             text + b"0",
             text * 2,
             b"\xff" + text,
-            b"x" * 5000,
+            b"x" * 1000,
             b" " + text,
         ):
             self.store(self.PATH, content)
-            error = self.raises(errors.StorageFault, self.registry.manifests.links.read(self.PATH))
-            self.assertEqual(error.path, self.PATH)
+            self.assertIsNone(self.complains(self.PATH, self.registry.manifests.links.read(self.PATH)))
+        self.store(self.PATH, b"x" * 5000)
+        error = self.raises(errors.StorageFault, self.registry.manifests.links.read(self.PATH))
+        self.assertEqual(error.path, self.PATH)
 
     @given(st.binary(max_size=100) | st.from_regex(rb"sha(256|512):[0-9a-f]{64}\n*", fullmatch=True))
     def test_any_content(self, content: bytes) -> None:
-        """A link of any content holds a digest, which is what it spells, or is a fault."""
+        """A link of any content holds a digest, which is what it spells, or counts as none."""
         self.store(self.PATH, content)
-
-        async def read() -> Digest | None:
-            try:
-                return await self.registry.manifests.links.read(self.PATH)
-            except errors.StorageFault:
-                return None
-
-        digest = self.run_now(read())
-        if digest is not None:
+        with capturedLogs() as told:
+            digest = self.run_now(self.registry.manifests.links.read(self.PATH))
+        if digest is None:
+            self.assertEqual([event["path"] for event in told], [self.PATH])
+        else:
+            self.assertEqual(told, [])
             self.assertEqual(str(digest).encode(), content.rstrip(b"\n"))
 
 

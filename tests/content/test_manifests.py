@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from twisted.internet.defer import Deferred
 
-from tests.content.case import NAME, OTHER, ContentCase, in_thread, index
+from tests.content.case import NAME, OTHER, ContentCase, SlowDriver, descriptor, in_thread, index
 from tests.content.case import image as image_of
 from txregistry import errors, media
 from txregistry.content import layout
@@ -25,7 +25,6 @@ from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.manifest import SIZE_LIMIT
 from txregistry.reference import RepositoryName, Tag
-from txregistry.storage.memory import MemoryDriver
 
 LATEST = Tag("latest")
 ABSENT = Digest.of(b"nothing")
@@ -48,8 +47,10 @@ class ManifestCase(ContentCase):
         name: RepositoryName = NAME,
         content_type: str = media.OCI_MANIFEST,
     ) -> Digest:
-        """Push a manifest."""
-        return self.run_now(self.registry.manifests.put(name, reference, content, content_type))
+        """Push a manifest, which refers to no other."""
+        pushed = self.run_now(self.registry.manifests.put(name, reference, content, content_type))
+        self.assertIsNone(pushed.subject)
+        return pushed.digest
 
     def refused(self, kind: type[errors.RegistryError], content: bytes, **more: Any) -> errors.RegistryError:
         """Fail unless a manifest is refused, and nothing is stored of it."""
@@ -70,6 +71,14 @@ class ManifestCase(ContentCase):
         """Fail unless there is no such manifest."""
         error = self.raises(errors.ManifestUnknown, self.registry.manifests.find(name, reference))
         self.assertEqual(error.detail, {"name": name, "reference": str(reference)})
+
+    async def unknown(self, reference: Tag | Digest) -> bool:
+        """Say whether there is no such manifest."""
+        try:
+            await self.registry.manifests.find(NAME, reference)
+        except errors.ManifestUnknown:
+            return True
+        return False
 
     def delete(self, reference: Tag | Digest) -> None:
         """Delete a manifest or tag."""
@@ -120,15 +129,15 @@ class TestPut(ManifestCase):
         self.refused(errors.ManifestInvalid, self.image + b" " * 100_000 + b"x")
 
     def test_order(self) -> None:
-        """First the bytes, then the repository's link, then the tag's history, then the tag."""
+        """First the bytes, then the repository's link, then the tag, then its history."""
         digest = self.put(self.image)
         self.assertEqual(
             self.driver.calls,
             [
                 ("write", layout.blob_data(digest)),
                 ("write", layout.revision_link(NAME, digest)),
-                ("write", layout.tag_history_link(NAME, LATEST, digest)),
                 ("write", layout.tag_link(NAME, LATEST)),
+                ("write", layout.tag_history_link(NAME, LATEST, digest)),
             ],
         )
 
@@ -169,7 +178,8 @@ class TestPut(ManifestCase):
         registry = Registry.on(self.driver, counting)
         large = image_of(self.config, note="x" * (SIZE_LIMIT - 1000))
         for content, expected in ((self.image, 0), (large, 1)):
-            digest = self.run_now(registry.manifests.put(NAME, LATEST, content, media.OCI_MANIFEST))
+            pushed = self.run_now(registry.manifests.put(NAME, LATEST, content, media.OCI_MANIFEST))
+            digest = pushed.digest
             self.assertEqual(len(hops), expected)
             self.assertEqual(self.found(digest).content, content)
 
@@ -210,6 +220,18 @@ class TestReferences(ManifestCase):
         self.refused(errors.ManifestBlobUnknown, index(self.layer), content_type=media.OCI_INDEX)
         self.assert_unknown(self.layer)
         self.raises(errors.BlobUnknown, self.registry.blobs.find(NAME, child))
+
+    def test_cache(self) -> None:
+        """An index of layers, as BuildKit pushes a cache, is stored when the layers are there."""
+        for layers in ([self.layer, ABSENT], [self.layer, self.config]):
+            listed = [descriptor(layer) for layer in layers]
+            content = json.dumps({"schemaVersion": 2, "manifests": listed}).encode()
+            if ABSENT in layers:
+                error = self.refused(errors.ManifestBlobUnknown, content, content_type=media.OCI_INDEX)
+                self.assertEqual(error.detail, [str(ABSENT)])
+            else:
+                self.put(content, content_type=media.OCI_INDEX)
+        self.assertEqual(self.found(LATEST).content, content)
 
     def test_index(self) -> None:
         """An index is stored when all its manifests are; it is found as an index."""
@@ -258,20 +280,40 @@ class TestFind(ManifestCase):
         self.assertEqual(self.found(LATEST).content, self.image)
 
     def test_damaged_link(self) -> None:
-        """A link that holds no digest is a fault; pushing the manifest again mends it."""
+        """Behind a link that holds no digest there is nothing; pushing the manifest again mends it."""
         digest = self.put(self.image)
         for link in (layout.revision_link(NAME, digest), layout.tag_link(NAME, LATEST)):
             for content in (b"", b"sha256:", str(digest).encode()[:-1], b"\xff"):
                 self.store(link, content)
-                self.raises(errors.StorageFault, self.registry.manifests.find(NAME, LATEST))
-            self.put(self.image)
-            self.assertEqual(self.found(LATEST).content, self.image)
+                self.assertTrue(self.complains(link, self.unknown(LATEST)))
+                self.put(self.image)
+                for reference in (LATEST, digest):
+                    self.assertEqual(self.found(reference).content, self.image)
+
+    def test_damaged_link_of_a_child(self) -> None:
+        """A manifest whose link is damaged is missing from an index, until it is pushed again."""
+        child = self.put(self.image)
+        self.store(layout.revision_link(NAME, child), b"")
+        error = self.refused(errors.ManifestBlobUnknown, index(child), content_type=media.OCI_INDEX)
+        self.assertEqual(error.detail, [str(child)])
+        self.put(self.image, child)
+        self.put(index(child), content_type=media.OCI_INDEX)
+
+    def test_damaged_link_of_a_blob(self) -> None:
+        """A blob whose link is damaged is missing from an image, until it is pushed again."""
+        self.store(layout.layer_link(NAME, self.layer), str(self.config).encode())
+        error = self.refused(errors.ManifestBlobUnknown, self.image)
+        self.assertEqual(error.detail, [str(self.layer)])
+        self.push(b"layer")
+        self.put(self.image)
 
     def test_link_elsewhere(self) -> None:
         """A link to another manifest than its name says is a fault, and the other is not served."""
         digest, other = self.put(self.image), self.put(image_of(self.config))
         self.store(layout.revision_link(NAME, digest), str(other).encode())
         self.raises(errors.StorageFault, self.registry.manifests.find(NAME, digest))
+        self.put(self.image)
+        self.assertEqual(self.found(digest).content, self.image)
 
     def test_other_algorithm(self) -> None:
         """A sha512 link to the sha256 of the same bytes serves them under the digest asked for."""
@@ -380,31 +422,33 @@ class TestDelete(ManifestCase):
         self.delete(LATEST)
         self.assert_unknown(LATEST)
 
+    def test_beside_a_damaged_tag(self) -> None:
+        """A damaged tag does not keep a manifest from being deleted, nor the tags that point to it."""
+        digest = self.put(self.image)
+        for tag in ("a", "b", "c"):
+            self.put(self.image, Tag(tag))
+        link = layout.tag_link(NAME, "b")
+        for content in (b"", str(digest).encode()[:-1], b"\xff"):
+            self.put(self.image)
+            self.store(link, content)
+            self.complains(link, self.registry.manifests.delete(NAME, digest))
+            self.assert_unknown(digest)
+            self.assertEqual(self.run_now(self.registry.tags.names(NAME)), ["b"])
+            self.assert_unknown(Tag("b"))
+        self.put(self.image, Tag("b"))
+        self.assertEqual(self.found(Tag("b")).content, self.image)
 
-class SlowDriver(MemoryDriver):
-    """A driver in memory that answers, while it is told to, only when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slow = False
-        self.waiting: list[Deferred[None]] = []
-
-    async def _turn(self) -> None:
-        if self.slow:
-            self.waiting.append(Deferred())
-            await self.waiting[-1]
-
-    async def read(self, path: str, limit: int) -> bytes:
-        await self._turn()
-        return await super().read(path, limit)
-
-    async def write(self, path: str, content: bytes, durable: bool = True) -> None:
-        await self._turn()
-        await super().write(path, content, durable)
-
-    async def delete(self, path: str, durable: bool = True) -> None:
-        await self._turn()
-        await super().delete(path, durable)
+    def test_damaged(self) -> None:
+        """A manifest whose bytes are damaged, or gone, can be deleted."""
+        digest = self.put(self.image)
+        for damaged in (b"", b"{", b"\xff" * 100, b"x" * (SIZE_LIMIT + 1)):
+            self.store(layout.blob_data(digest), damaged)
+            self.delete(digest)
+            self.assert_unknown(digest)
+            self.put(self.image)
+        self.run_now(self.driver.delete(layout.blob_data(digest)))
+        self.delete(digest)
+        self.raises(errors.ManifestUnknown, self.registry.manifests.delete(NAME, digest))
 
 
 class TestTogether(ContentCase):
@@ -427,11 +471,9 @@ class TestTogether(ContentCase):
         ]
         for each in working:
             each.addErrback(lambda failure: failure.trap(errors.ManifestUnknown))
-        while driver.waiting:
-            driver.waiting.pop(random.randrange(len(driver.waiting))).callback(None)
+        driver.finish(random)
         for each in working:
             self.successResultOf(each)
-        driver.slow = False
         for tag in self.run_now(manifests.tags.names(NAME)):
             self.assertEqual(self.run_now(manifests.find(NAME, Tag(tag))).content, content)
         self.assertEqual(self.run_now(manifests.find(NAME, Tag("b"))).digest, digest)
@@ -465,7 +507,7 @@ class RepositoryMachine(RuleBasedStateMachine):
     def put_by_tag(self, note: str, tag: str) -> None:
         content = image_of(self.config, note=note)
         putting = self.case.registry.manifests.put(NAME, Tag(tag), content, media.OCI_MANIFEST)
-        digest = self.case.run_now(putting)
+        digest = self.case.run_now(putting).digest
         self.manifests[digest] = content
         self.tags[tag] = digest
         self.touched = True

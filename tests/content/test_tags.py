@@ -41,12 +41,24 @@ class TestTags(ContentCase):
         self.assertEqual(self.stored(layout.tag_link(NAME, "a")), str(TWO).encode())
 
     def test_order(self) -> None:
-        """History is written before the tag moves."""
-        self.point("a", ONE)
-        self.assertEqual(
-            self.driver.calls,
-            [("write", layout.tag_history_link(NAME, "a", ONE)), ("write", layout.tag_link(NAME, "a"))],
-        )
+        """History is written before a tag moves; a new tag comes first, so that none is listed before it is one."""
+        for digest, links in (
+            (ONE, [layout.tag_link(NAME, "a"), layout.tag_history_link(NAME, "a", ONE)]),
+            (TWO, [layout.tag_history_link(NAME, "a", TWO), layout.tag_link(NAME, "a")]),
+        ):
+            self.driver.calls.clear()
+            self.point("a", digest)
+            self.assertEqual(self.driver.calls, [("write", link) for link in links])
+
+    def test_trouble(self) -> None:
+        """Wherever making a tag fails, it is either not listed, or leads to its manifest."""
+        for tag, step in (("a", "/index/"), ("b", "/current/")):
+            self.driver.failing["write", step] = errors.StorageUnavailable("/x")
+            self.raises(errors.StorageUnavailable, self.registry.tags.point(NAME, Tag(tag), ONE))
+            self.driver.failing.clear()
+            self.point("other", ONE)
+            for listed in self.run_now(self.registry.tags.names(NAME)):
+                self.assertEqual(self.run_now(self.registry.tags.resolve(NAME, Tag(listed))), ONE)
 
     def test_deleted(self) -> None:
         """A deleted tag is gone with its history, and no other is."""
@@ -65,12 +77,16 @@ class TestTags(ContentCase):
         self.assertEqual(self.run_now(self.registry.tags.pointing_to(OTHER, ONE)), [])
 
     def test_damaged(self) -> None:
-        """A tag whose link is damaged is a fault, not another manifest; pointing it anew mends it."""
+        """A tag whose link is damaged points to nothing, and the log says so; pointing it anew mends it."""
         self.point("a", ONE)
-        self.store(layout.tag_link(NAME, "a"), b"")
-        self.raises(errors.StorageFault, self.registry.tags.resolve(NAME, Tag("a")))
-        self.point("a", TWO)
-        self.assertEqual(self.run_now(self.registry.tags.resolve(NAME, Tag("a"))), TWO)
+        self.point("b", ONE)
+        link = layout.tag_link(NAME, "a")
+        for content in (b"", b"sha256:", str(ONE).encode()[:-1], b"\xff"):
+            self.store(link, content)
+            self.assertIsNone(self.complains(link, self.registry.tags.resolve(NAME, Tag("a"))))
+            self.assertEqual(self.complains(link, self.registry.tags.pointing_to(NAME, ONE)), ["b"])
+            self.point("a", TWO)
+            self.assertEqual(self.run_now(self.registry.tags.resolve(NAME, Tag("a"))), TWO)
 
 
 class TestNames(ContentCase):

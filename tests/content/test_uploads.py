@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.content.case import CONTENT, NAME, OTHER, ContentCase, Pieces, in_thread, pieces
+from tests.content.case import CONTENT, NAME, OTHER, ContentCase, Pieces, SlowDriver, in_thread, pieces
 from txregistry import errors
 from txregistry.content import layout
 from txregistry.content.registry import Registry
@@ -108,11 +109,40 @@ class TestCommit(UploadCase):
             self.driver.calls,
             [
                 ("sync", layout.upload_data(NAME, upload.id)),
+                ("delete", layout.upload_started(NAME, upload.id)),
                 ("move", layout.blob_data(digest)),
                 ("write", layout.layer_link(NAME, digest)),
                 ("delete", layout.upload(NAME, upload.id)),
             ],
         )
+
+    def test_killed(self) -> None:
+        """A session that was killed while it became a blob is unknown, never one of fewer bytes than it had."""
+
+        class Killed(Exception):
+            pass
+
+        async def commit(upload_id: str, rest: bytes) -> None:
+            session = await self.registry.uploads.open(NAME, upload_id)
+            try:
+                await session.append(pieces(rest))
+                await session.commit(Digest.of(CONTENT))
+            finally:
+                # The kernel lets go of what a killed process held, and does nothing else for it.
+                await session._writer.close()
+
+        for begun in (b"", CONTENT[:HALF], CONTENT):
+            for step in (("move", "blobs"), ("write", "_layers")):
+                upload = self.upload(begun)
+                self.driver.failing = {step: Killed()}
+                self.raises(Killed, commit(upload.id, CONTENT[len(begun) :]))
+                self.driver.failing = {}
+                uploads = self.another().uploads
+                self.raises(errors.BlobUploadUnknown, uploads.find(NAME, upload.id))
+                self.raises(errors.BlobUploadUnknown, uploads.open(NAME, upload.id))
+                self.push(CONTENT)
+                self.assertEqual(self.bytes_of(Digest.of(CONTENT)), CONTENT)
+                self.run_now(self.registry.blobs.delete(NAME, Digest.of(CONTENT)))
 
     def test_nothing_is_read_again(self) -> None:
         """Bytes that were hashed as they came are not read again to be committed."""
@@ -409,6 +439,27 @@ class TestCancel(UploadCase):
         self.run_now(self.send(upload.id, CONTENT, Digest.of(CONTENT)))
         self.raises(errors.BlobUploadUnknown, self.registry.uploads.open(NAME, upload.id))
         self.assert_gone(upload.id)
+
+
+class TestTogether(ContentCase):
+    """Requests for one session at once."""
+
+    @given(st.randoms(use_true_random=False))
+    def test_cancel_and_open(self, random: Any) -> None:
+        """However an opening and a cancellation meet, one is refused, and what was opened is whole."""
+        driver = SlowDriver()
+        uploads = Registry.on(driver, in_thread).uploads
+        upload = self.run_now(uploads.begin(NAME))
+        driver.slow = True
+        cancelling = Deferred.fromCoroutine(uploads.cancel(NAME, upload.id))
+        for _ in range(random.randrange(4)):
+            if driver.waiting:
+                driver.waiting.pop(0).callback(None)
+        opening = Deferred.fromCoroutine(uploads.open(NAME, upload.id))
+        driver.finish(random)
+        self.successResultOf(cancelling)
+        self.failureResultOf(opening, errors.UploadBusy, errors.BlobUploadUnknown)
+        self.raises(errors.BlobUploadUnknown, uploads.find(NAME, upload.id))
 
 
 class TestTrouble(UploadCase):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from txregistry import errors
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
+from txregistry.storage import filesystem
 from txregistry.storage.filesystem import FilesystemDriver, make
 from txregistry.testing.storage import LocalFilesContract, StorageDriverContract
 
@@ -70,6 +72,29 @@ class FilesystemTests(TestCase):
         driver.prepare()
         self.addCleanup(driver.close)
         return driver
+
+    async def test_new_directories(self) -> None:
+        """Wherever a write is broken off, the directories that it makes are not there, or hold its file."""
+
+        class Killed(Exception):
+            pass
+
+        for at in range(20):
+            calls = iter(range(at))
+
+            def sync(directory: str, calls: Iterator[int] = calls) -> None:
+                if next(calls, None) is None:
+                    raise Killed
+
+            self.patch(filesystem, "sync_directory", sync)
+            try:
+                await self.driver.write(f"/{at}/tag/current/link", b"x")
+            except Killed:
+                made = os.path.exists(f"{self.root}/{at}")
+                self.assertEqual(os.path.exists(f"{self.root}/{at}/tag/current/link"), made)
+            else:
+                break
+        self.assertTrue(3 < at < 10, at)
 
     async def test_no_leftovers(self) -> None:
         """A write leaves nothing but its file, and a deletion nothing at all."""
@@ -141,17 +166,21 @@ class DurabilityTests(SynchronousTestCase):
     )
 
     def test_order(self) -> None:
-        """A file is synced, then renamed, then its directory synced; a new directory's parent before use."""
+        """A file is synced, then renamed, then its directory synced; a new directory's parent before use.
+
+        What a write needs of new directories comes into place with it, in one rename.
+        """
         calls = self._calls()
         self.assertEqual(
             [call for call in calls if call[0] != "close"],
             [
                 ("fsync", "/_txregistry/new/file"),
-                ("mkdir", "/one"),
+                ("mkdir", "/_txregistry/new/file"),
+                ("mkdir", "/_txregistry/new/file/two"),
+                ("rename", "/_txregistry/new/file/two/link"),
+                ("fsync", "/_txregistry/new/file"),
+                ("rename", "/one"),
                 ("fsync", ""),
-                ("mkdir", "/one/two"),
-                ("fsync", "/one"),
-                ("rename", "/one/two/link"),
                 ("fsync", "/one/two"),
                 ("mkdir", "/up"),
                 ("fsync", ""),

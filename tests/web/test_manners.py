@@ -22,8 +22,8 @@ class WarningTests(SynchronousTestCase):
 
     def test_concerned(self) -> None:
         """An answer about a repository carries the warnings for it, a failure too, and no other answer does."""
-        old = RepositoryWarning("old/*", 'Use "new" instead.')
-        every = RepositoryWarning("*", "Closed on Monday.")
+        old = RepositoryWarning("old/**", 'Use "new" instead.')
+        every = RepositoryWarning("**", "Closed on Monday.")
         exact = RepositoryWarning("a.b", "Exactly.")
         self.assertEqual(
             self.warnings("/v2/old/x/y/tags/list", old, every, exact),
@@ -36,7 +36,7 @@ class WarningTests(SynchronousTestCase):
 
     def test_limit(self) -> None:
         """All warnings of an answer together stay within 4096 bytes."""
-        many = [RepositoryWarning("*", letter * 1900) for letter in "abc"]
+        many = [RepositoryWarning("**", letter * 1900) for letter in "abc"]
         found = self.warnings("/v2/a/tags/list", *many)
         self.assertEqual([value[7] for value in found], ["a", "b"])
 

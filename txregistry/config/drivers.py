@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from txregistry.config.complaints import complaints
 from txregistry.config.decode import (
     Path,
     dotted,
@@ -74,19 +73,10 @@ def make(settings: Storage, reactor: Any) -> IStorageDriver:
     :raises txregistry.errors.ConfigError: it is not installed, or one of its options is wrong; the
         complaint names the option's whole path.
     """
-    maker = find(IStorageDriverMaker, settings.driver, KIND, f"storage.{settings.driver}")
-    with complaints(settings):
-        return maker.make(settings.options, reactor)
-
-
-@contextmanager
-def complaints(settings: Storage) -> Iterator[None]:
-    """Give a driver's complaints, which name its own keys, the whole path of those keys."""
     where = f"storage.{settings.driver}"
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error.where}".rstrip("."), error.problem) from None
+    maker = find(IStorageDriverMaker, settings.driver, KIND, where)
+    with complaints(where):
+        return maker.make(settings.options, reactor)
 
 
 def _options(node: Node, path: Path) -> dict[str, Any]:

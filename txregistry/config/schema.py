@@ -198,8 +198,8 @@ class Warn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One of ``warnings``."""
 
     repositories: Annotated[
-        str, Meta(description="A pattern of repository names, in which * stands for anything.")
-    ] = "*"
+        str, Meta(description="A pattern of repository names; * stands for no slash, ** for anything.")
+    ] = "**"
     text: Annotated[WarningText, Meta(description="What clients are to show to their users.")]
 
 
@@ -210,6 +210,27 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Annotated[Log, Meta(description="Logging.")] = field(default_factory=Log)
     storage: Annotated[Storage, Meta(description="Storage.")]
     http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)
+    auth: Annotated[
+        Any, Meta(description="Who clients are: an auth backend's name, and below it its own keys.")
+    ] = None
+    access: Annotated[
+        Any,
+        Meta(
+            description="Who may do what: a list of rules, or an access policy's name and below it its own "
+            "keys.  (Not a key of Distribution's.)"
+        ),
+    ] = None
+    groups: Annotated[
+        dict[str, list[str]],
+        Meta(description="Groups of users, for the rules of access.  (Not a key of Distribution's.)"),
+    ] = field(default_factory=dict)
+    immutable: Annotated[
+        list[str],
+        Meta(
+            description="Patterns of repository:tag that can be neither moved nor deleted; with ! before it, "
+            "of those that can all the same.  (Not a key of Distribution's.)"
+        ),
+    ] = field(default_factory=list)
     validation: Annotated[Validation, Meta(description="Which manifests are accepted.")] = field(
         default_factory=Validation
     )

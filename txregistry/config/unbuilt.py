@@ -14,10 +14,6 @@ def _never(value: Any) -> bool:
     return False
 
 
-def _no_auth(value: Any) -> bool:
-    return value == "none" or (isinstance(value, dict) and list(value) == ["none"])
-
-
 def _says(key: str, off: bool) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and value.get(key) is off
 
@@ -30,7 +26,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "storage.redirect": _says("disable", True),
     "storage.tag": _never,
     "storage.maintenance.uploadpurging": _says("enabled", False),
-    "auth": _no_auth,
     "middleware": _never,
     "notifications": _never,
     "redis": _never,

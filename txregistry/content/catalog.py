@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
 from attrs import frozen
 
 from txregistry import errors
 from txregistry.content import layout
 from txregistry.interfaces import IStorageDriver
+
+_MARK = layout.manifests("").rpartition("/")[2]
+
+
+@frozen
+class _Folder:
+    """What is known of a folder of the tree.
+
+    :param is_repository: whether it is one.
+    :param names: the folders in it, in byte order.
+    """
+
+    is_repository: bool
+    names: list[str]
 
 
 @frozen
@@ -26,28 +44,48 @@ class Catalog:
         begins with ``a/``.
         """
         found: list[str] = []
-        pending = await self._visits("")
-        while pending and len(found) < limit:
-            visit = pending.pop()
-            if visit.endswith("/"):
+        seen: dict[str, _Folder] = {}
+        walks = [_visits("", await self._look(""), last)]
+        while walks and len(found) < limit:
+            visit = next(walks[-1], None)
+            if visit is None:
+                walks.pop()
+            elif visit.endswith("/"):
                 if visit > last or last.startswith(visit):
-                    pending += await self._visits(visit)
-            elif visit > last and await self._is_repository(visit):
-                found.append(visit)
+                    walks.append(_visits(visit, seen.pop(visit, None) or await self._look(visit), last))
+            elif visit > last:
+                folder = seen[visit + "/"] = await self._look(visit)
+                if folder.is_repository:
+                    found.append(visit)
         return found
 
-    async def _visits(self, prefix: str) -> list[str]:
-        """Return what to visit below a folder, the first last."""
+    async def _look(self, folder: str) -> _Folder:
         try:
-            names = await self.driver.list(f"{layout.REPOSITORIES}/{prefix}".rstrip("/"))
+            names = await self.driver.list(f"{layout.REPOSITORIES}/{folder}".rstrip("/"))
         except errors.PathUnknown:
-            return []
-        folders = [prefix + name for name in names if not name.startswith("_")]
-        return sorted([*folders, *(folder + "/" for folder in folders)], reverse=True)
+            return _Folder(False, [])
+        return _Folder(_MARK in names, [name for name in names if not name.startswith("_")])
 
-    async def _is_repository(self, name: str) -> bool:
-        try:
-            await self.driver.stat(layout.manifests(name))
-        except errors.PathUnknown:
-            return False
-        return True
+
+def _visits(prefix: str, folder: _Folder, last: str) -> Iterator[str]:
+    """Return what to visit in a folder, in byte order, as far as it may come after *last*.
+
+    Nothing is sorted, so that a page of a folder of many takes no longer than a page of one of few.
+    """
+    names = folder.names
+    begin = last[len(prefix) :].partition("/")[0] if last.startswith(prefix) else ""
+    start = bisect_left(names, begin)
+    # What begins with the slash after a name comes later than what begins with the name and a hyphen or dot.
+    later: list[str] = []
+    for name in {begin[:length] for length in range(1, len(begin))}:
+        at = bisect_left(names, name)
+        if at < start and names[at] == name:
+            heappush(later, f"{prefix}{name}/")
+    for at in range(start, len(names)):
+        name = prefix + names[at]
+        while later and later[0] < name:
+            yield heappop(later)
+        yield name
+        heappush(later, name + "/")
+    while later:
+        yield heappop(later)

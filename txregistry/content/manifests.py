@@ -16,6 +16,7 @@ from txregistry.content.links import InThread, Links, concurrently
 from txregistry.content.referrers import Referrers, fits
 from txregistry.content.tags import Tags
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
+from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
 from txregistry.validation import Rules
 
@@ -60,6 +61,7 @@ class Manifests:
     :param tags: what points to them.
     :param referrers: which of them refer to others.
     :param rules: what they must have.
+    :param protection: which tags must stay as they are.
     :param in_thread: where large ones are parsed.
     """
 
@@ -68,6 +70,7 @@ class Manifests:
     tags: Tags
     referrers: Referrers
     rules: Rules
+    protection: TagProtection
     in_thread: InThread
     _locks: weakref.WeakValueDictionary[str, DeferredLock] = field(
         factory=weakref.WeakValueDictionary, init=False
@@ -106,8 +109,8 @@ class Manifests:
     ) -> Pushed:
         """Store a manifest, and make tags point to it.
 
-        Its bytes are stored first, then the repository's link to them, then its entry among the referrers of
-        its subject, then the tags: whoever sees one sees what it needs.
+        Its bytes are stored first, then its entry among the referrers of its subject, then the repository's
+        link to it, then the tags: whoever sees one sees what it needs.
 
         :param reference: a tag, or its digest.
         :param tags: more tags.
@@ -118,6 +121,7 @@ class Manifests:
         :raises txregistry.errors.ManifestTooLarge: what a list of referrers would say of it fits no page.
         :raises txregistry.errors.ManifestBlobUnknown: what it refers to is not in the repository.
         :raises txregistry.errors.PreconditionFailed: *allows* said no.
+        :raises txregistry.errors.Denied: a tag is protected, and points elsewhere.
         """
         if len(content) > _PARSED_AT_ONCE:
             parsed = await self.in_thread(lambda: manifest.parse(content, content_type))
@@ -132,12 +136,15 @@ class Manifests:
         async with self._lock(name):
             if allows is not None and not allows(await self._current(name, reference)):
                 raise errors.PreconditionFailed
+            pointed = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
+            await self._require_movable(name, pointed, digest)
             await self._require_references(name, parsed)
             await self.links.driver.write(layout.blob_data(digest), content)
-            await self.links.write(layout.revision_link(name, digest), digest)
             if referred is not None:
+                # Before the link: an entry without one is not listed, a manifest without an entry never would be.
                 await self.referrers.add(name, *referred)
-            for tag in dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags):
+            await self.links.write(layout.revision_link(name, digest), digest)
+            for tag in pointed:
                 await self.tags.point(name, tag, digest)
         return Pushed(digest, parsed.subject)
 
@@ -145,9 +152,11 @@ class Manifests:
         """Delete a tag, or a manifest together with the tags that point to it.
 
         :raises txregistry.errors.ManifestUnknown: there is none of that tag or digest.
+        :raises txregistry.errors.Denied: a tag that would go is protected.
         """
         async with self._lock(name):
             if isinstance(reference, Tag):
+                await self._require_movable(name, [reference], None)
                 found = await self.tags.delete(name, reference)
             else:
                 found = await self._delete_revision(name, reference)
@@ -192,7 +201,9 @@ class Manifests:
         target = await self.links.read(link)
         if target is None:
             return False
-        for tag in await self.tags.pointing_to(name, digest):
+        pointing = await self.tags.pointing_to(name, digest)
+        await self._require_movable(name, pointing, None)
+        for tag in pointing:
             await self.tags.delete(name, tag)
         try:
             content = await self.links.driver.read(layout.blob_data(target), manifest.SIZE_LIMIT)
@@ -204,6 +215,16 @@ class Manifests:
         if referred is not None:
             await self.referrers.remove(name, referred[0], digest)
         return found
+
+    async def _require_movable(
+        self, name: RepositoryName, tags: Sequence[Tag], digest: Digest | None
+    ) -> None:
+        """Refuse to move tags to *digest*, or to delete them, if one of them is protected and would change."""
+        for tag in tags:
+            if self.protection.covers(name, tag):
+                current = await self.tags.resolve(name, tag)
+                if current is not None and current != digest:
+                    raise errors.Denied({"tag": tag}, message="the tag is immutable")
 
     async def _require_references(self, name: RepositoryName, parsed: manifest.Manifest) -> None:
         blobs = list(dict.fromkeys(self.rules.required_blobs(parsed)))

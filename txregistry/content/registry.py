@@ -14,6 +14,7 @@ from txregistry.content.referrers import Referrers
 from txregistry.content.tags import Tags
 from txregistry.content.uploads import Uploads
 from txregistry.interfaces import IStorageDriver
+from txregistry.protection import TagProtection
 from txregistry.validation import Rules
 
 
@@ -33,11 +34,18 @@ class Registry:
     catalog: Catalog
 
     @classmethod
-    def on(cls, driver: IStorageDriver, in_thread: InThread, rules: Rules | None = None) -> Self:
+    def on(
+        cls,
+        driver: IStorageDriver,
+        in_thread: InThread,
+        rules: Rules | None = None,
+        protection: TagProtection | None = None,
+    ) -> Self:
         """Return the registry that *driver* stores.
 
         :param in_thread: where work that would keep others waiting is done.
         :param rules: what manifests must have; Distribution's defaults if not given.
+        :param protection: which tags must stay as they are; none if not given.
         """
         links = Links(driver)
         blobs = Blobs(driver, links)
@@ -47,7 +55,9 @@ class Registry:
             driver=driver,
             blobs=blobs,
             uploads=Uploads(driver, links, in_thread),
-            manifests=Manifests(links, blobs, tags, referrers, rules or Rules(), in_thread),
+            manifests=Manifests(
+                links, blobs, tags, referrers, rules or Rules(), protection or TagProtection(), in_thread
+            ),
             referrers=referrers,
             tags=tags,
             catalog=Catalog(driver),

@@ -27,9 +27,18 @@ class Tags:
         return await self.links.read(layout.tag_link(name, tag))
 
     async def point(self, name: RepositoryName, tag: Tag, digest: Digest) -> None:
-        """Make a tag point to a manifest that is stored, and remember that it did."""
-        await self.links.write(layout.tag_history_link(name, tag, digest), digest)
-        await self.links.write(layout.tag_link(name, tag), digest)
+        """Make a tag point to a manifest that is stored, and remember that it did.
+
+        The history of a new tag follows it: else there would be, after a crash even, a directory of the tag's
+        name, and so a tag in every list, that leads nowhere.
+        """
+        links = [layout.tag_history_link(name, tag, digest), layout.tag_link(name, tag)]
+        try:
+            await self.links.driver.stat(links[-1])
+        except errors.PathUnknown:
+            links.reverse()
+        for link in links:
+            await self.links.write(link, digest)
 
     async def delete(self, name: RepositoryName, tag: Tag) -> bool:
         """Remove a tag and its history; say whether there was one."""

@@ -160,6 +160,7 @@ class UploadSession:
     started: str = ""
     _opened_at: int = field(init=False)
     _written: bool = False
+    _ended: bool = False
     _done: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -205,6 +206,9 @@ class UploadSession:
         driver, path, size = self.uploads.driver, layout.blob_data(digest), self.offset
         try:
             await self._writer.sync()
+            # Whoever asks from here on, after a crash too, is told that there is no session, not that there
+            # is one of no bytes.
+            await self._end()
             await driver.move(layout.upload_data(self.repository, self.id), path)
             await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
         except errors.StorageError:
@@ -230,12 +234,24 @@ class UploadSession:
         if self._done:
             return
         self._done = True
+        # While it is still held, so that no other request opens what is about to be removed.
+        await self._end()
         await self._writer.close()
+        await self._forget(layout.upload(self.repository, self.id))
+
+    async def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            await self._forget(layout.upload_started(self.repository, self.id))
+
+    async def _forget(self, path: str) -> None:
         try:
-            await self.uploads.driver.delete(layout.upload(self.repository, self.id), durable=False)
+            await self.uploads.driver.delete(path, durable=False)
+        except errors.PathUnknown:
+            return
         except errors.StorageError as error:
             # No client is told of these bytes any more; what is left is a matter for purging.
-            _log.warn("cannot remove upload {upload}: {error}", upload=self.id, error=error)
+            _log.warn("cannot remove {path} of an upload: {error}", path=path, error=error)
 
     async def _verify(self, digest: Digest) -> bool:
         digester = self.digester

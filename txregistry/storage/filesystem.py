@@ -143,8 +143,10 @@ class FilesystemDriver:
                 sync_directory(os.path.dirname(local))
 
         def rename() -> None:
-            self._make_directory(os.path.dirname(local))
-            os.rename(temporary, local)
+            directory = os.path.dirname(local)
+            if os.path.isdir(directory) or not self._place_with_directories(temporary, local):
+                self._make_directory(directory)
+                os.rename(temporary, local)
 
         await self._run(path, write)
 
@@ -260,6 +262,45 @@ class FilesystemDriver:
                 _sync_new(directory, parent)
             finally:
                 self._making.pop(directory, None)
+
+    def _place_with_directories(self, temporary: str, local: str) -> bool:
+        """Put a file in place together with the directories above it that are missing, all in one rename.
+
+        So no one meets them without it, not even after a crash: the directory of a new tag is the tag.
+
+        :returns: False if another thread or process is making one of them; nothing has changed then.
+        """
+        missing = [os.path.dirname(local)]
+        while not os.path.isdir(parent := os.path.dirname(missing[-1])):
+            missing.append(parent)
+        self._make_directory(parent)
+        top, tree, turn = missing[-1], self._fresh(_NEW), threading.Lock()
+        file = tree + local[len(top) :]
+        with turn:
+            with self._lock:
+                if not self._making.keys().isdisjoint(missing):
+                    return False
+                self._making.update(dict.fromkeys(missing, turn))
+            try:
+                os.makedirs(os.path.dirname(file))
+                os.rename(temporary, file)
+                for directory in missing[1:]:
+                    sync_directory(tree + directory[len(top) :])
+                try:
+                    os.rename(tree, top)
+                except OSError:
+                    os.rename(file, temporary)
+                    return False
+                try:
+                    sync_directory(parent)
+                except OSError:
+                    os.rename(top, tree)
+                    raise
+            finally:
+                for directory in missing:
+                    self._making.pop(directory, None)
+                shutil.rmtree(tree, ignore_errors=True)
+        return True
 
 
 def _translated(path: str, work: Callable[..., T], *args: Any) -> T:

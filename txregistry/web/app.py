@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from attrs import field, frozen
@@ -11,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 
+from txregistry.access import CATALOG, DELETE, PULL, PUSH, Access
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
@@ -19,6 +21,7 @@ from txregistry.web import failures
 from txregistry.web.answers import answer, answer_json
 from txregistry.web.blobs import BlobRoutes
 from txregistry.web.extensions import discover
+from txregistry.web.guard import Guard
 from txregistry.web.listings import ListingRoutes
 from txregistry.web.locations import Locations
 from txregistry.web.manifests import ManifestRoutes
@@ -49,18 +52,49 @@ class Permissions:
     delete: bool = False
 
 
+class Scope(Enum):
+    """What a route is about, and so who may use it."""
+
+    #: What tells nothing of what is stored: for everyone.
+    PUBLIC = "public"
+    #: Where clients find out that they must log in.
+    LOGIN = "login"
+    #: All repositories.
+    CATALOG = "catalog"
+    #: One repository.
+    REPOSITORY = "repository"
+    #: One repository's uploads, which whoever may push may also end.
+    UPLOADS = "uploads"
+
+
+_ACTIONS = {"GET": (PULL,), "DELETE": (DELETE,)}
+_PUSHING = (PULL, PUSH)
+
+
 @frozen
 class Route:
     """One kind of address, and what answers there.
 
     :param path: in Klein's notation, below ``http.prefix``.
+    :param scope: what it is about.
     :param methods: by method, what answers it.
-    :param removes: whether DELETE removes what is stored, and so needs leave.
+    :param removes: whether DELETE removes what is stored, and so needs the operator's leave.
     """
 
     path: str
+    scope: Scope
     methods: Mapping[str, Answer]
     removes: bool = field(default=False, kw_only=True)
+
+    def accesses(self, method: str, name: str) -> list[Access]:
+        """Return what a request needs leave for; HEAD needs what GET does."""
+        if self.scope is Scope.CATALOG:
+            return [CATALOG]
+        if self.scope is Scope.REPOSITORY:
+            return Access.repository(name, *_ACTIONS.get(method, _PUSHING))
+        if self.scope is Scope.UPLOADS:
+            return Access.repository(name, *_PUSHING)
+        return []
 
     def allowed(self, permissions: Permissions) -> list[str]:
         """Return the methods that are answered."""
@@ -81,30 +115,37 @@ async def _root(request: Any) -> bytes:
 
 
 def routes(
-    registry: Registry, locations: Locations, states: UploadStates, in_thread: InThread
+    registry: Registry, locations: Locations, states: UploadStates, in_thread: InThread, guard: Guard
 ) -> list[Route]:
     """Return every route that there is."""
     blobs = BlobRoutes(registry, in_thread)
-    uploads = UploadRoutes(registry, locations, states)
+    uploads = UploadRoutes(registry, locations, states, guard)
     manifests = ManifestRoutes(registry, locations)
-    listings = ListingRoutes(registry, locations)
+    listings = ListingRoutes(registry, locations, guard)
     referrers = ReferrerRoutes(registry, locations)
     return [
-        Route("/", {"GET": _root}),
-        Route("/v2/", {"GET": _base}),
-        Route("/v2/_catalog", {"GET": listings.catalog}),
-        Route("/v2/_oci/ext/discover", {"GET": discover}),
-        Route("/v2/<path:name>/tags/list", {"GET": listings.tags}),
+        Route("/", Scope.PUBLIC, {"GET": _root}),
+        Route("/v2/", Scope.LOGIN, {"GET": _base}),
+        Route("/v2/_catalog", Scope.CATALOG, {"GET": listings.catalog}),
+        Route("/v2/_oci/ext/discover", Scope.LOGIN, {"GET": discover}),
+        Route("/v2/<path:name>/tags/list", Scope.REPOSITORY, {"GET": listings.tags}),
         Route(
             "/v2/<path:name>/manifests/<reference>",
+            Scope.REPOSITORY,
             {"GET": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
             removes=True,
         ),
-        Route("/v2/<path:name>/blobs/<digest>", {"GET": blobs.get, "DELETE": blobs.delete}, removes=True),
-        Route("/v2/<path:name>/referrers/<digest>", {"GET": referrers.get}),
-        Route("/v2/<path:name>/blobs/uploads/", {"POST": uploads.post}),
+        Route(
+            "/v2/<path:name>/blobs/<digest>",
+            Scope.REPOSITORY,
+            {"GET": blobs.get, "DELETE": blobs.delete},
+            removes=True,
+        ),
+        Route("/v2/<path:name>/referrers/<digest>", Scope.REPOSITORY, {"GET": referrers.get}),
+        Route("/v2/<path:name>/blobs/uploads/", Scope.UPLOADS, {"POST": uploads.post}),
         Route(
             "/v2/<path:name>/blobs/uploads/<upload_id>",
+            Scope.UPLOADS,
             {"GET": uploads.get, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.delete},
         ),
     ]
@@ -117,17 +158,21 @@ def make_resource(
     locations: Locations | None = None,
     permissions: Permissions | None = None,
     warnings: Sequence[RepositoryWarning] = (),
+    guard: Guard | None = None,
 ) -> IResource:
     """Return what answers all requests.
 
     :param in_thread: where work that would keep others waiting is done.
     :param warnings: what answers about repositories carry.
+    :param guard: who may do what; everyone everything if not given.
     """
+    locations = locations or Locations()
+    guard = guard or Guard.open(locations)
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    for route in routes(registry, locations or Locations(), states, in_thread):
-        _mount(app, route, permissions or Permissions(), warnings)
+    for route in routes(registry, locations, states, in_thread, guard):
+        _mount(app, route, guard, permissions or Permissions(), warnings)
 
     @app.handle_errors(Exception)
     def failed(request: Any, failure: Failure) -> bytes:
@@ -136,7 +181,13 @@ def make_resource(
     return app.resource()
 
 
-def _mount(app: Klein, route: Route, permissions: Permissions, warnings: Sequence[RepositoryWarning]) -> None:
+def _mount(
+    app: Klein,
+    route: Route,
+    guard: Guard,
+    permissions: Permissions,
+    warnings: Sequence[RepositoryWarning],
+) -> None:
     answered = route.allowed(permissions)
     allowed = [*answered, "HEAD"] if "GET" in answered else answered
 
@@ -144,11 +195,15 @@ def _mount(app: Klein, route: Route, permissions: Permissions, warnings: Sequenc
         if is_preflight(request):
             return answer_preflight(request, allowed)
         method = str(request.method, "ascii")
+        known = "GET" if method == "HEAD" else method
+        if route.scope is not Scope.PUBLIC:
+            accesses = route.accesses(known, texts.get("name", ""))
+            request.identity = await guard.admit(request, accesses, login=route.scope is Scope.LOGIN)
         if method not in allowed:
             raise MethodNotAllowed(allowed)
         if "name" in texts:
             add_warnings(request, texts["name"], warnings)
         values = {name: _PARAMETERS[name](text) for name, text in texts.items()}
-        return await route.methods["GET" if method == "HEAD" else method](request, **values)
+        return await route.methods[known](request, **values)
 
     app.route(route.path, endpoint=route.path)(respond)

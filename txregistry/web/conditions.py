@@ -20,10 +20,10 @@ def unchanged(request: Any, digest: Digest) -> bool:
     :raises txregistry.errors.PreconditionFailed: the client wants this content only if it were another.
     """
     request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
-    wanted = request.text_header("If-Match")
+    wanted = _header(request, "If-Match")
     if wanted is not None and not _lists(wanted, digest):
         raise errors.PreconditionFailed
-    known = request.text_header("If-None-Match")
+    known = _header(request, "If-None-Match")
     if known is None or not _lists(known, digest):
         return False
     request.setResponseCode(304)
@@ -35,7 +35,7 @@ def replacement_condition(request: Any) -> Callable[[Digest | None], bool] | Non
 
     ``If-Match`` with a digest makes moving a tag a compare-and-set; ``If-None-Match: *`` makes it a creation.
     """
-    wanted, unwanted = request.text_header("If-Match"), request.text_header("If-None-Match")
+    wanted, unwanted = _header(request, "If-Match"), _header(request, "If-None-Match")
     if wanted is None and unwanted is None:
         return None
 
@@ -53,6 +53,13 @@ def range_applies(request: Any, digest: Digest) -> bool:
     return condition is None or condition.strip(" \t") == f'"{digest}"'
 
 
+def _header(request: Any, name: str) -> str | None:
+    """Return a list that may be spread over several lines (RFC 9110, 5.3)."""
+    lines = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return None if lines is None else str(b", ".join(lines), "latin-1")
+
+
 def _lists(header: str, digest: Digest) -> bool:
-    tags = [quoted or bare for quoted, bare in _ETAG.findall(header)]
-    return str(digest) in tags or "*" in tags
+    if header.strip(" \t") == "*":
+        return True
+    return str(digest) in [quoted or bare for quoted, bare in _ETAG.findall(header)]

@@ -21,6 +21,7 @@ _STATUS: dict[type[BaseException], int] = {
     errors.BlobUploadUnknown: 404,
     errors.BodyTimeout: 408,
     errors.ChunkOutOfOrder: 416,
+    errors.Denied: 403,
     errors.DigestInvalid: 400,
     errors.ManifestBlobUnknown: 400,
     errors.ManifestInvalid: 400,
@@ -35,6 +36,8 @@ _STATUS: dict[type[BaseException], int] = {
     errors.SizeInvalid: 400,
     errors.TagInvalid: 400,
     errors.TagsTooMany: 414,
+    errors.TooManyRequests: 429,
+    errors.Unauthorized: 401,
     errors.Unsupported: 405,
     errors.UploadBusy: 409,
     errors.StorageFull: 507,
@@ -97,6 +100,8 @@ def _told(request: Any, failure: Failure) -> tuple[int, errors.RegistryError]:
     if isinstance(error, errors.RegistryError):
         if isinstance(error, errors.RangeUnsatisfiable):
             request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
+        if isinstance(error, errors.TooManyRequests):
+            request.setHeader(b"Retry-After", b"%d" % error.seconds)
         return status, error
     if isinstance(error, errors.StorageFull):
         _log.error("request {id}: storage is full or read-only: {error}", id=request.id, error=error)

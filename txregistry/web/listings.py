@@ -9,6 +9,7 @@ from attrs import frozen
 from txregistry.content.registry import Registry
 from txregistry.reference import RepositoryName
 from txregistry.web.answers import answer_json
+from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.paging import link_next, wanted
 
@@ -23,10 +24,12 @@ class ListingRoutes:
 
     :param registry: what is stored.
     :param locations: where the next page is.
+    :param guard: who may see which repository.
     """
 
     registry: Registry
     locations: Locations
+    guard: Guard
 
     async def tags(self, request: Any, name: RepositoryName) -> bytes:
         """List a repository's tags: all of them, unless the client asks for a number."""
@@ -42,8 +45,19 @@ class ListingRoutes:
         n = wanted(request, PAGE_LIMIT)
         n = _CATALOG_PAGE if n is None else n
         last = request.text_argument("last") or ""
-        found = await self.registry.catalog.names(n + 1, last) if n else []
+        found = await self._visible(request, n + 1, last) if n else []
         page = found[:n]
         if len(found) > n:
             link_next(request, self.locations.path("v2/_catalog"), page, n)
         return answer_json(request, {"repositories": page})
+
+    async def _visible(self, request: Any, limit: int, last: str) -> list[str]:
+        """Return the repositories after *last* that whoever asks may pull from, at most *limit*."""
+        visible: list[str] = []
+        while len(visible) < limit:
+            found = await self.registry.catalog.names(limit, last)
+            visible += [name for name in found if self.guard.may_pull(request.identity, name)]
+            if len(found) < limit:
+                break
+            last = found[-1]
+        return visible[:limit]

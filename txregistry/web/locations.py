@@ -39,6 +39,13 @@ class Locations:
         """Return where an upload goes on."""
         return self._at(request, f"v2/{name}/blobs/uploads/{upload_id}?_state={state}")
 
+    def origin(self, request: Any) -> str:
+        """Return what the registry is reached by, without a slash at its end."""
+        if self.host:
+            return self.host.rstrip("/") + self.prefix.rstrip("/")
+        scheme, authority = _origin(request)
+        return f"{scheme}://{authority}{self.prefix}".rstrip("/")
+
     def path(self, below: str) -> str:
         """Return a path of this registry, without scheme and host."""
         return self.prefix + below

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
 
+from txregistry.globs import matches
 from txregistry.web.answers import answer
 
 #: Bytes of all warnings of one answer at most (distribution-spec, "Warnings").
@@ -18,7 +18,7 @@ WARNINGS_LIMIT = 4096
 class RepositoryWarning:
     """A warning that answers about some repositories carry.
 
-    :param repositories: a pattern of names, in which ``*`` stands for anything.
+    :param repositories: a pattern of names (:mod:`txregistry.globs`).
     :param text: what clients are to show to their users, printable ASCII.
     """
 
@@ -27,8 +27,7 @@ class RepositoryWarning:
 
     def concerns(self, name: str) -> bool:
         """Say whether answers about a repository carry it."""
-        pattern = ".*".join(re.escape(part) for part in self.repositories.split("*"))
-        return re.fullmatch(pattern, name) is not None
+        return matches(self.repositories, name)
 
     @property
     def header(self) -> str:

@@ -35,7 +35,8 @@ class ReferrerRoutes:
         """List the referrers of a manifest, which need not exist: then there are none."""
         n = wanted(request, _PAGE)
         n = _PAGE if n is None else n
-        artifact_type = request.text_argument("artifactType") or None
+        # No media type has a blank: what was one in the query is a plus sign that the client did not encode.
+        artifact_type = (request.text_argument("artifactType") or "").replace(" ", "+") or None
         last = request.text_argument("last") or ""
         page = await self.registry.referrers.page(name, digest, n, last, artifact_type)
         headers = {"Content-Type": media.OCI_INDEX}

@@ -17,6 +17,7 @@ from twisted.web.http import datetimeToString, parse_qs
 from twisted.web.server import Request as ServerRequest
 
 from txregistry import errors
+from txregistry.access import ANONYMOUS
 from txregistry.web import failures
 from txregistry.web.body import Body
 
@@ -34,6 +35,7 @@ class Request(ServerRequest):
     :ivar body: what the client sends.
     :ivar id: a name for this request, in the log and in the answer.
     :ivar aborted: whether the answer was broken off.
+    :ivar identity: who makes it, once the guard has let it in.
     """
 
     defaultContentType = None
@@ -46,6 +48,7 @@ class Request(ServerRequest):
         self.id = os.urandom(8).hex()
         self.started = channel.site.reactor.seconds()
         self.aborted = False
+        self.identity = ANONYMOUS
         self._begun = False
         self._keeps_connection = True
         self._answered = False
@@ -113,6 +116,11 @@ class Request(ServerRequest):
     def getRequestHostname(self) -> bytes:
         """Return what Klein calls the server by; routes do not depend on it."""
         return b"localhost"
+
+    def certificate_subject(self) -> str | None:
+        """Return the subject of the client's TLS certificate (RFC 4514); None where it showed none."""
+        certificate = getattr(self.channel.transport, "getPeerCertificate", lambda: None)()
+        return None if certificate is None else str(certificate.to_cryptography().subject.rfc4514_string())
 
     def text_argument(self, name: str) -> str | None:
         """Return a parameter of the query that may be given once.

@@ -29,6 +29,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     :param offset: bytes that were stored.
     :param started: when it began, RFC 3339.
     :param algorithm: the digest algorithm that it was begun for.
+    :param user: who may go on with it; empty where no one logs in.
     """
 
     name: str = msgspec.field(name="Name")
@@ -37,6 +38,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     started: str = msgspec.field(name="StartedAt")
     # Distribution passes over what it does not know, and its own states do not have this.
     algorithm: str = msgspec.field(name="Algorithm", default=CANONICAL)
+    user: str = msgspec.field(name="User", default="")
 
 
 @frozen
@@ -48,16 +50,20 @@ class UploadStates:
 
     secret: bytes = field(repr=False)
 
-    def sign(self, upload: Upload) -> str:
-        """Return the state of an upload, to be put into its ``Location``."""
-        state = State(str(upload.repository), upload.id, upload.size, upload.started, upload.algorithm)
+    def sign(self, upload: Upload, user: str) -> str:
+        """Return the state of an upload, to be put into its ``Location``.
+
+        :param user: who is told of it.
+        """
+        state = State(str(upload.repository), upload.id, upload.size, upload.started, upload.algorithm, user)
         content = msgspec.json.encode(state)
         return base64.urlsafe_b64encode(self._mac(content) + content).decode("ascii")
 
-    def read(self, state: str | None, name: RepositoryName, upload_id: str) -> State:
+    def read(self, state: str | None, name: RepositoryName, upload_id: str, user: str) -> State:
         """Return what this registry signed.
 
-        :raises txregistry.errors.BlobUploadInvalid: it did not sign that for this upload of this repository.
+        :raises txregistry.errors.BlobUploadInvalid: it did not sign that for this upload of this repository
+            and this user.
         """
         try:
             signed = base64.b64decode(state or "", altchars=b"-_", validate=True)
@@ -67,7 +73,7 @@ class UploadStates:
             known = msgspec.json.decode(content, type=State)
         except (binascii.Error, ValueError, msgspec.MsgspecError):
             raise errors.BlobUploadInvalid from None
-        if known.name != name or known.upload_id != upload_id:
+        if (known.name, known.upload_id, known.user) != (name, upload_id, user):
             raise errors.BlobUploadInvalid
         return known
 

@@ -17,6 +17,7 @@ from txregistry.ranges import ByteRange, parse_chunk_range
 from txregistry.reference import RepositoryName
 from txregistry.web.answers import answer
 from txregistry.web.body import Body
+from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.states import State, UploadStates
 
@@ -40,11 +41,13 @@ class UploadRoutes:
     :param registry: what is stored.
     :param locations: where sessions and blobs are.
     :param states: what a session's location carries.
+    :param guard: who may mount from where.
     """
 
     registry: Registry
     locations: Locations
     states: UploadStates
+    guard: Guard
 
     async def post(self, request: Any, name: RepositoryName) -> bytes:
         """Begin a session; or mount a blob; or take the whole blob at once."""
@@ -52,7 +55,7 @@ class UploadRoutes:
         Digester(algorithm)
         mounted = request.text_argument("mount")
         if mounted is not None:
-            digest = await self._mount(name, mounted, request.text_argument("from"))
+            digest = await self._mount(request, name, mounted)
             if digest is not None:
                 return self._created(request, name, digest)
         wanted = request.text_argument("digest")
@@ -109,7 +112,7 @@ class UploadRoutes:
         return answer(request, 204)
 
     def _state(self, request: Any, name: RepositoryName, upload_id: str) -> State:
-        return self.states.read(request.text_argument("_state"), name, upload_id)
+        return self.states.read(request.text_argument("_state"), name, upload_id, request.identity.name or "")
 
     async def _open(
         self, request: Any, name: RepositoryName, upload_id: str, algorithm: str
@@ -146,15 +149,19 @@ class UploadRoutes:
                 await session.drop()
             raise
 
-    async def _mount(self, name: RepositoryName, mounted: str, source: str | None) -> Digest | None:
+    async def _mount(self, request: Any, name: RepositoryName, mounted: str) -> Digest | None:
         """Mount a blob if that can be done; None means: go on with an ordinary upload.
 
-        Without a source the blob may be anyone's: whoever may read here may read everything.
+        So a client learns nothing of a blob that it may not pull.  Without a source the blob may be anyone's,
+        where whoever may push may read everything.
         """
+        source = request.text_argument("from")
         try:
             digest = Digest.parse(mounted)
             origin = None if source is None else RepositoryName.parse(source)
         except (errors.DigestInvalid, errors.NameInvalid):
+            return None
+        if not (self.guard.is_open if origin is None else self.guard.may_pull(request.identity, origin)):
             return None
         return digest if await self.registry.blobs.mount(origin, name, digest) else None
 
@@ -163,7 +170,8 @@ class UploadRoutes:
         return answer(request, status)
 
     def _describe(self, request: Any, upload: Upload) -> None:
-        location = self.locations.upload(request, upload.repository, upload.id, self.states.sign(upload))
+        state = self.states.sign(upload, request.identity.name or "")
+        location = self.locations.upload(request, upload.repository, upload.id, state)
         request.setHeader(b"Location", location.encode("ascii"))
         request.setHeader(b"Docker-Upload-UUID", upload.id.encode("ascii"))
         # Distribution says 0-0 of an empty upload too, and clients expect the header.

@@ -1,0 +1,1 @@
+"""Auth backends and access policies that come with txregistry."""

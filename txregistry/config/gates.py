@@ -1,0 +1,80 @@
+"""From the sections ``auth`` and ``access`` to who is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from txregistry.auth import rules
+from txregistry.auth.anonymous import Anonymous
+from txregistry.config.complaints import complaints
+from txregistry.config.schema import Config
+from txregistry.errors import ConfigError
+from txregistry.interfaces import IAccessPolicy, IAccessPolicyMaker, IAuthBackend, IAuthBackendMaker
+from txregistry.plugins import find
+
+_NONE = "none"
+
+
+def backend(config: Config, reactor: Any) -> IAuthBackend:
+    """Return the auth backend that the configuration names.
+
+    :raises txregistry.errors.ConfigError: it names several, or one that is not installed, or an option of it is
+        wrong; the complaint names the option's whole path.
+    """
+    named = _named(config.auth, "auth", "an auth backend")
+    if named is None:
+        return Anonymous()
+    name, options = named
+    maker = find(IAuthBackendMaker, name, "auth backend", f"auth.{name}")
+    with complaints(f"auth.{name}"):
+        return maker.make(options, reactor)
+
+
+def section(config: Config) -> str:
+    """Return the path of the section that the auth backend is made from."""
+    named = _named(config.auth, "auth", "an auth backend")
+    return "auth" if named is None else f"auth.{named[0]}"
+
+
+def policy(config: Config, reactor: Any) -> IAccessPolicy:
+    """Return the access policy that the configuration describes.
+
+    Without ``access``, everyone who is logged in may do everything, and where there is no ``auth`` either,
+    everyone.
+
+    :raises txregistry.errors.ConfigError: a rule is wrong, or the policy that it names is not installed.
+    """
+    if config.access is None:
+        return rules.Everything() if _named(config.auth, "auth", "") is None else rules.Authenticated()
+    if isinstance(config.access, list):
+        for number, rule in enumerate(config.access):
+            if not isinstance(rule, dict):
+                raise ConfigError(
+                    f"access.{number}", f"found {rule!r}, expected who, repositories and actions"
+                )
+        with complaints("access"):
+            return rules.make(config.access, config.groups)
+    named = _named(config.access, "access", "a list of rules, or an access policy")
+    if named is None:
+        raise ConfigError("access", "found none, expected a list of rules, or an access policy's name")
+    name, options = named
+    maker = find(IAccessPolicyMaker, name, "access policy", f"access.{name}")
+    with complaints(f"access.{name}"):
+        return maker.make(options, reactor)
+
+
+def _named(value: Any, where: str, expected: str) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the one plugin that a section names, and its options; None for ``none`` and for nothing."""
+    section = {value: None} if isinstance(value, str) else {} if value is None else value
+    if not isinstance(section, dict) or "" in section:
+        raise ConfigError(where, f"found {value!r}, expected {expected}'s name and below it its keys")
+    if len(section) > 1:
+        raise ConfigError(where, f"found {', '.join(section)}; expected one")
+    for name, options in section.items():
+        if name == _NONE:
+            return None
+        if options is not None and not isinstance(options, dict):
+            raise ConfigError(f"{where}.{name}", f"found {options!r}, expected its keys")
+        return str(name), options or {}
+    return None

@@ -1,0 +1,108 @@
+"""The gate: who asks, and may they?  Every route is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from txregistry import errors
+from txregistry.access import PULL, Access, Attempt, Identity
+from txregistry.auth.anonymous import Anonymous
+from txregistry.auth.rules import Everything
+from txregistry.interfaces import IAccessPolicy, IAuthBackend
+from txregistry.web.locations import Locations
+
+_log = Logger()
+
+
+@frozen
+class Guard:
+    """Lets requests in.
+
+    :param backend: who asks.
+    :param policy: may they.
+    :param locations: what the registry is reached by.
+    """
+
+    backend: IAuthBackend
+    policy: IAccessPolicy
+    locations: Locations
+
+    @classmethod
+    def open(cls, locations: Locations) -> Guard:
+        """Return a guard that lets everyone do everything."""
+        return cls(Anonymous(), Everything(), locations)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone may do everything."""
+        return isinstance(self.policy, Everything)
+
+    async def admit(self, request: Any, accesses: Sequence[Access], login: bool) -> Identity:
+        """Return who makes a request that may be answered.
+
+        Nothing that is stored is looked at, so that an answer tells nothing of what there is to those who may
+        not know.
+
+        :param accesses: what it needs.
+        :param login: whether whoever makes it must say who it is, where there is a way to.
+        :raises txregistry.errors.Unauthorized: the client may try again with credentials, or better ones.
+        :raises txregistry.errors.Denied: it need not.
+        """
+        attempt = self.attempt(request)
+        try:
+            identity = await self.backend.authenticate(attempt)
+        except errors.Unauthorized as error:
+            self._challenge(request, attempt, accesses, error.error)
+            raise
+        if login and identity.is_anonymous and self._challenge(request, attempt, accesses, None):
+            raise errors.Unauthorized([])
+        for access in accesses:
+            decision = self.policy.decide(identity, access)
+            if not decision.allowed:
+                _log.info(
+                    "request {id}: {user} may not have {access}: {reason}",
+                    id=request.id,
+                    user=identity.name or "anonymous",
+                    access=str(access),
+                    reason=decision.reason,
+                )
+                self._refuse(request, attempt, identity, accesses)
+        return identity
+
+    def may_pull(self, identity: Identity, name: str) -> bool:
+        """Say whether someone may pull from a repository."""
+        return self.policy.decide(identity, Access("repository", name, PULL)).allowed
+
+    def attempt(self, request: Any) -> Attempt:
+        """Return what a request says of who makes it."""
+        client = request.getClientAddress()
+        return Attempt(
+            authorization=request.text_header("Authorization"),
+            address=str(getattr(client, "host", "unix")),
+            origin=self.locations.origin(request),
+            subject=request.certificate_subject(),
+        )
+
+    def _refuse(self, request: Any, attempt: Attempt, identity: Identity, accesses: Sequence[Access]) -> None:
+        wanted = [{"Type": one.kind, "Name": one.name, "Action": one.action} for one in accesses]
+        limited = identity.grants is not None
+        if identity.is_anonymous or limited:
+            error = "insufficient_scope" if limited else None
+            if self._challenge(request, attempt, accesses, error):
+                raise errors.Unauthorized(wanted, error=error)
+        raise errors.Denied(wanted)
+
+    def _challenge(
+        self, request: Any, attempt: Attempt, accesses: Sequence[Access], error: str | None
+    ) -> bool:
+        """Ask the client for credentials, if there is a way to; say whether there is."""
+        challenges = self.backend.challenges(attempt, accesses, error)
+        if challenges:
+            request.responseHeaders.setRawHeaders(
+                b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
+            )
+        return bool(challenges)
