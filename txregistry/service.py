@@ -10,11 +10,12 @@ import stat
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from attrs import mutable
+from attrs import field, mutable
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -44,6 +45,8 @@ _log = Logger()
 _SECRET_SIZE = 32
 _BACKLOG = 1024
 _THREADS = 32
+#: Seconds between two looks at the TLS files.
+_TLS_INTERVAL = 5
 
 
 def make_service(config: Config, reactor: Any) -> RegistryService:
@@ -113,6 +116,10 @@ class RegistryService(Service):
     _config: Config
     _context_factory: Any
     _port: IListeningPort | None = None
+    _refreshing: LoopingCall = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._refreshing = LoopingCall(self._refresh)
 
     def startService(self) -> None:
         """Make the storage ready, then listen.
@@ -129,6 +136,9 @@ class RegistryService(Service):
         except ConfigError as error:
             raise SystemExit(f"txregistry: {error}") from None
         super().startService()
+        if self._context_factory is not None:
+            self._refreshing.clock = self._reactor
+            self._refreshing.start(_TLS_INTERVAL, now=False)
         self._reactor.suggestThreadPoolSize(_THREADS)
         if not self._config.http.secret:
             _log.warn(
@@ -142,7 +152,12 @@ class RegistryService(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
+    def _refresh(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._context_factory.refresh(in_thread(self._reactor)))
+
     async def _stop(self) -> None:
+        if self._refreshing.running:
+            self._refreshing.stop()
         if self._port is not None:
             port, self._port = self._port, None
             await _completed(port.stopListening())
@@ -236,4 +251,4 @@ def _context_factory(http: Http) -> Any:
     # Imported where it is used: it takes longer than everything else at start-up.
     from txregistry import tls
 
-    return tls.context_factory(http.tls)
+    return tls.ServerCertificates(http.tls)

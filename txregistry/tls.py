@@ -2,27 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    trustRootFromCertificates,
+)
+from twisted.logger import Logger
 
 from txregistry.config.schema import Tls
+from txregistry.config.values import CIPHER_SUITES
 from txregistry.errors import ConfigError
 
 T = TypeVar("T")
 
+_log = Logger()
+
 _VERSIONS = {"tls1.2": TLSVersion.TLSv1_2, "tls1.3": TLSVersion.TLSv1_3}
+_MODERN = [name for name in CIPHER_SUITES.values() if name]
 
 
-def context_factory(tls: Tls) -> CertificateOptions:
-    """Return what a listening port needs of ``http.tls``.
+class ServerCertificates:
+    """The context of each new connection: what ``http.tls`` describes, as the files are now.
 
-    HTTP/1.1 is the only protocol that is offered.  With ``clientcas``, a client must show a certificate that
-    one of them signed.
+    HTTP/1.1 is the only protocol that is offered.
+
+    :param tls: the configuration.
+    :raises txregistry.errors.ConfigError: a file does not hold what it should, or the key is not that of the
+        certificate.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._seen = self._look()
+        self._context = make_context(tls)
+
+    def getContext(self) -> SSL.Context:
+        """Return the context for a connection.  Twisted asks for each."""
+        return self._context
+
+    async def refresh(self, in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        """Take new files into use, if there are any and they are good; else go on with the old.
+
+        A certificate and its key are often written one after the other: a pair that does not fit is tried
+        again when one of them changes.
+        """
+        seen = await in_thread(self._look)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._context = await in_thread(lambda: make_context(self._tls))
+        except ConfigError as error:
+            _log.error("the new TLS files cannot be used, the old stay in force: {error}", error=error)
+        else:
+            _log.info("new TLS files are in force")
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_identity(path) for path in (self._tls.certificate, self._tls.key, *self._tls.clientcas)]
+
+
+def make_context(tls: Tls) -> SSL.Context:
+    """Return what ``http.tls`` describes.
 
     :raises txregistry.errors.ConfigError: a file does not hold what it should, or the key is not that of the
         certificate.
@@ -34,19 +83,52 @@ def context_factory(tls: Tls) -> CertificateOptions:
         for index, path in enumerate(tls.clientcas)
         for authority in _load(f"http.tls.clientcas.{index}", path, _certificates)
     ]
+    names = [CIPHER_SUITES[name] for name in tls.ciphersuites if CIPHER_SUITES[name]] or _MODERN
     options = CertificateOptions(
         privateKey=key,
         certificate=chain[0],
         extraCertChain=chain[1:],
         raiseMinimumTo=_VERSIONS[tls.minimumtls],
         trustRoot=trustRootFromCertificates(roots) if roots else None,
+        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(":".join(names)),
         acceptableProtocols=[b"http/1.1"],
     )
     try:
-        options.getContext().check_privatekey()
+        context = options.getContext()
+        context.check_privatekey()
     except SSL.Error:
         raise ConfigError("http.tls.key", f"{tls.key} is not the key of {tls.certificate}") from None
-    return options
+    _ask_for_certificate(context, tls.clientauth if roots else "")
+    return context
+
+
+def _ask_for_certificate(context: SSL.Context, clientauth: str) -> None:
+    """Set what is asked of clients, in the words of Go and of Distribution."""
+    modes = {
+        "request-client-cert": SSL.VERIFY_PEER,
+        "require-any-client-cert": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+        "verify-client-cert-if-given": SSL.VERIFY_PEER,
+        "require-and-verify-client-cert": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+    }
+    mode = modes.get(clientauth)
+    if mode is None:
+        return
+    verifies = "verify" in clientauth
+
+    def verify(connection: Any, certificate: Any, number: int, depth: int, good: int) -> bool:
+        return bool(good) or not verifies
+
+    context.set_verify(mode, verify)
+    # A session that is resumed would be one whose client was not looked at again.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _certificates(content: bytes) -> list[crypto.X509]:

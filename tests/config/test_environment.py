@@ -192,7 +192,7 @@ class ComplaintTests(LoadingCase):
             ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED", "storage.maintenance.uploadpurging"),
             ("REGISTRY_HTTP_DEBUG_ADDR", "http.debug"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
-            ("REGISTRY_HTTP_TLS_CIPHERSUITES_0", "http.tls.ciphersuites"),
+            ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),
             ("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "health"),
             ("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "notifications"),
@@ -297,3 +297,27 @@ class WarningTests(LoadingCase):
     def test_other_variables(self) -> None:
         """Variables of other names are none of the registry's business."""
         self.assertEqual(self.warnings({"PATH": "/bin", "MY_REGISTRY_HTTP_ADDR": "x", "REGISTRYX": "y"}), ())
+
+
+class SecretFileTests(LoadingCase):
+    """``REGISTRY_…_FILE``: secrets as container platforms hand them over."""
+
+    def test_secret(self) -> None:
+        """A secret is what its file holds, less a newline at the end, and is text whatever it looks like."""
+        for content, secret in (("hush\n", "hush"), ("0123", "0123"), ("{a: b}\n\n", "{a: b}\n")):
+            path = self.file(content)
+            config = self.config(FILE, {"REGISTRY_HTTP_SECRET_FILE": path})
+            self.assertEqual(config.http.secret, secret)
+
+    def test_unreadable(self) -> None:
+        """A file that cannot be read is refused by the key's and the variable's name, and what it is not shown."""
+        self.assertEqual(
+            self.complaint(FILE, {"REGISTRY_HTTP_SECRET_FILE": "/nowhere"}),
+            "http.secret: REGISTRY_HTTP_SECRET_FILE names a file that cannot be read: No such file or directory",
+        )
+
+    def test_other_keys(self) -> None:
+        """A key that is no secret is not read from a file."""
+        loaded = self.load(FILE, {"REGISTRY_HTTP_ADDR_FILE": self.file(":9")})
+        self.assertEqual(loaded.config, self.config(FILE))
+        self.assertEqual(len(loaded.warnings), 1)

@@ -225,8 +225,6 @@ class ComplaintTests(LoadingCase):
             "policy": "{repository: {classes: [image]}}",
             "catalog": "{maxentries: 10}",
             "tags": "{maxtags: 10}",
-            "http.tls.clientauth": "request-client-cert",
-            "http.tls.ciphersuites": "[TLS_AES_128_GCM_SHA256]",
             "http.tls.letsencrypt": "{email: a@example.com}",
             "http.debug": "{addr: ':5001'}",
             "http.http2": "{disabled: false}",

@@ -44,8 +44,11 @@ def override(root: Mapping, environ: Mapping_[str, str]) -> list[str]:
         elif name == "REGISTRY_VERSION":
             warnings.append(f"{name}: the version of the format cannot be overridden; ignored")
         else:
-            variable = _Variable(name, environ[name])
-            if variable.assign(root, Config, (), name.removeprefix(PREFIX).split("_")) is None:
+            variable, target = _secret_from_file(name, environ[name]) or (
+                _Variable(name, environ[name]),
+                name,
+            )
+            if variable.assign(root, Config, (), target.removeprefix(PREFIX).split("_")) is None:
                 hint = f"; did you mean {variable.near}?" if variable.near else ""
                 warnings.append(f"{name}: names no key of the configuration; ignored{hint}")
     if links:
@@ -57,11 +60,13 @@ def override(root: Mapping, environ: Mapping_[str, str]) -> list[str]:
 class _Variable:
     """One variable on its way down the tree.
 
+    :param literal: whether the value is a text, whatever YAML would make of it.
     :ivar near: the name that it was perhaps meant to have.
     """
 
     name: str
-    value: str
+    value: str = field(repr=False)
+    literal: bool = False
     near: str | None = field(default=None, init=False)
 
     def assign(self, node: Node | None, kind: Any, path: Path, parts: list[str]) -> Node | None:
@@ -71,6 +76,8 @@ class _Variable:
         :param kind: the schema's type of it; ``Any`` where the schema does not say.
         :param parts: those of the variable's name that are still to be followed.
         """
+        if not parts and self.literal:
+            return Scalar(self.value, self.value, self.name)
         if not parts:
             return parse(self.value, dotted(path), self.name)
         kind = bare(kind)
@@ -148,6 +155,26 @@ class _Variable:
         return ConfigError(
             dotted(path), f"{self.name} sets a key below it, but it is {found} ({node.origin})"
         )
+
+
+def _secret_from_file(name: str, path: str) -> tuple[_Variable, str] | None:
+    """Return a secret that is in a file, as container platforms hand it over, and the name that it is for.
+
+    ``REGISTRY_HTTP_SECRET_FILE=/run/secrets/http`` sets ``http.secret``; so it is with every key whose name is
+    that of a secret, and with no other.
+
+    :raises txregistry.errors.ConfigError: the file cannot be read.
+    """
+    target = name.removesuffix("_FILE")
+    parts = tuple(target.removeprefix(PREFIX).lower().split("_"))
+    if target == name or not is_secret(parts):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return _Variable(name, file.read().removesuffix("\n"), literal=True), target
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(dotted(parts), f"{name} names a file that cannot be read: {reason}") from None
 
 
 def _order(name: str) -> list[tuple[bool, int, str]]:

@@ -18,6 +18,7 @@ ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
 HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
 HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
 Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
+CipherSuite = Annotated[str, Meta(extra={"parse": values.cipher_suite})]
 Pattern = Annotated[str, Meta(extra={"parse": values.pattern})]
 WarningText = Annotated[str, Meta(extra={"parse": values.warning_text})]
 BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]
@@ -90,9 +91,24 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         list[ReadableFile],
         Meta(description="Files with authorities, PEM; a client must show a certificate of one of them."),
     ] = field(default_factory=list)
+    clientauth: Annotated[
+        Literal[
+            "request-client-cert",
+            "require-any-client-cert",
+            "verify-client-cert-if-given",
+            "require-and-verify-client-cert",
+        ],
+        Meta(description="What is asked of clients where there are clientcas."),
+    ] = "require-and-verify-client-cert"
     minimumtls: Annotated[
         Literal["tls1.2", "tls1.3"], Meta(description="The oldest version of TLS that is spoken.")
     ] = "tls1.2"
+    ciphersuites: Annotated[
+        list[CipherSuite],
+        Meta(
+            description="Cipher suites of TLS 1.2 that are offered, by their IANA names; those of 1.3 are set."
+        ),
+    ] = field(default_factory=list)
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -34,8 +34,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "policy": _never,
     "catalog": _never,
     "tags": _never,
-    "http.tls.clientauth": lambda value: value == "require-and-verify-client-cert",
-    "http.tls.ciphersuites": _never,
     "http.tls.letsencrypt": _never,
     "http.debug": _never,
     "http.http2": _says("disabled", True),

@@ -130,6 +130,27 @@ def warning_text(text: str) -> str:
     return text
 
 
+#: Cipher suites by their IANA names, with OpenSSL's; those of TLS 1.3 are always offered.
+CIPHER_SUITES = {
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+}
+
+
+def cipher_suite(text: str) -> str:
+    """Check the name of a cipher suite."""
+    if text not in CIPHER_SUITES:
+        raise ValueError(f"one of {', '.join(CIPHER_SUITES)}")
+    return text
+
+
 def readable(text: str) -> str:
     """Check that a file can be read."""
     try:
