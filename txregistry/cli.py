@@ -11,13 +11,17 @@ import click
 from twisted.internet.defer import Deferred
 
 from txregistry import __version__
+from txregistry.access import Identity
+from txregistry.auth.rules import explain
+from txregistry.config import gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.load import load
 from txregistry.config.schema import Config
 from txregistry.config.show import render
 from txregistry.content.registry import Registry
-from txregistry.errors import ConfigError
+from txregistry.errors import ConfigError, NameInvalid
+from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName
 from txregistry.service import in_thread
 
@@ -82,6 +86,60 @@ async def _rebuild(config: Config, reactor: Any) -> None:
             last = names[-1]
     finally:
         await driver.close()
+
+
+@main.command()
+@click.argument("user")
+@click.option("--cost", default=10, show_default=True, help="Work that a guess costs: 4 to 14.")
+@click.password_option(help="Asked for if not given; best not given, for others can see it.")
+def password(user: str, cost: int, password: str) -> None:
+    """Make a line of an htpasswd file for USER."""
+    from txregistry.auth.passwords import hash_line
+
+    try:
+        click.echo(hash_line(user, password, cost))
+    except ValueError as error:
+        click.echo(f"txregistry: {error}", err=True)
+        sys.exit(1)
+
+
+@main.group()
+def access() -> None:
+    """Work on the rules of access."""
+
+
+@access.command("explain")
+@click.option("--user", help="Who asks; nobody in particular if not given.")
+@click.option("--group", "groups", multiple=True, help="A group that the user's credentials name.")
+@click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="What they say beside.")
+@click.option("--action", type=click.Choice(["pull", "push", "delete"]), required=True)
+@click.argument("reference")
+@_CONFIG
+def explain_access(
+    user: str | None,
+    groups: tuple[str, ...],
+    claims: tuple[str, ...],
+    action: str,
+    reference: str,
+    config: str | None,
+) -> None:
+    """Say whether someone may do something with REFERENCE (team/app or team/app:1), and which rule says so.
+
+    Exits with 0 if they may, with 3 if not.
+    """
+    name, _, tag = reference.partition(":")
+    identity = Identity(user, frozenset(groups), dict(claim.partition("=")[::2] for claim in claims))
+    try:
+        loaded = load(config, os.environ)
+        decision = explain(gates.policy(loaded.config, None), identity, action, name)
+    except (ConfigError, NameInvalid) as error:
+        click.echo(f"txregistry: {error}", err=True)
+        sys.exit(1)
+    protection = TagProtection.of(loaded.config.immutable)
+    click.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}")
+    if tag and action != "pull" and protection.covers(name, tag):
+        click.echo(f"but {reference} is immutable: once it is there, it can be neither moved nor deleted")
+    sys.exit(0 if decision.allowed else 3)
 
 
 @main.group("config")

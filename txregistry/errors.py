@@ -26,6 +26,9 @@ class RegistryError(Exception):
         self.detail = detail
         self.message = message or self.text
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class BlobUnknown(RegistryError):
     """The repository holds no blob of that digest."""

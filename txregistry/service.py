@@ -60,7 +60,8 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
     locations = Locations(http.host, http.prefix, http.relativeurls)
-    guard = Guard(gates.backend(config, reactor), gates.policy(config, reactor), locations)
+    policy = gates.policy(config, reactor)
+    guard = Guard(gates.backend(config, reactor, policy), policy, locations)
     resource = make_resource(
         registry,
         UploadStates(secret),
@@ -130,8 +131,7 @@ class RegistryService(Service):
         try:
             with complaints(f"storage.{self._config.storage.driver}"):
                 self._driver.prepare()
-            with complaints(gates.section(self._config)):
-                self._guard.backend.prepare()
+            gates.prepare(self._config, self._guard.backend)
             self._port = self._listen()
         except ConfigError as error:
             raise SystemExit(f"txregistry: {error}") from None

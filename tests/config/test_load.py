@@ -132,8 +132,8 @@ class ComplaintTests(LoadingCase):
         """A key that is like none is refused with those that are known."""
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
-            "quux: unknown key; known here: version, log, storage, http, auth, access, groups, immutable, "
-            "validation, warnings (line 3)",
+            "quux: unknown key; known here: version, log, storage, http, auth, tokenservice, access, groups, "
+            "immutable, validation, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:

@@ -38,6 +38,7 @@ http:
   idletimeout: 1m
   tls: null
 auth: null
+tokenservice: null
 access: null
 groups: {}
 immutable: []

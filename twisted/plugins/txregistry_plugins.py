@@ -2,9 +2,13 @@
 
 from twisted.application.service import ServiceMaker
 
-from txregistry.plugins import StorageDriverMaker
+from txregistry.plugins import AuthBackendMaker, StorageDriverMaker
 
 registry = ServiceMaker("registry", "txregistry.tap", "An OCI and Docker registry", "registry")
 
 filesystem = StorageDriverMaker("filesystem", "txregistry.storage.filesystem.make")
 inmemory = StorageDriverMaker("inmemory", "txregistry.storage.memory.make")
+
+htpasswd = AuthBackendMaker("htpasswd", "txregistry.auth.htpasswd.make")
+cred = AuthBackendMaker("cred", "txregistry.auth.cred.make")
+token = AuthBackendMaker("token", "txregistry.auth.token.make")

@@ -90,8 +90,10 @@ class Rules:
         if not identity.holds(access):
             return Decision(False, "the token does not grant it")
         if access == CATALOG:
-            known = not identity.is_anonymous
+            known = bool(identity.name)
             return Decision(known, "the catalog is for those who are logged in")
+        if access.kind != "repository":
+            return Decision(False, "rules are about repositories")
         misses: list[str] = []
         for number, rule in enumerate(self.rules):
             miss = rule.miss(identity, access, self.groups)
@@ -119,6 +121,9 @@ def make(options: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[str
 
 
 def _rule(number: int, option: Mapping[str, Any]) -> Rule:
+    for key in option:
+        if key not in ("who", "repositories", "actions"):
+            raise ConfigError(f"{number}.{key}", "unknown key; known here: who, repositories, actions")
     who = _texts(number, option, "who")
     for text in who:
         if _WHO.fullmatch(text) is None:
@@ -128,9 +133,6 @@ def _rule(number: int, option: Mapping[str, Any]) -> Rule:
     for action in actions:
         if action not in _ACTIONS:
             raise ConfigError(f"{number}.actions", f"found {action!r}, expected one of {', '.join(_ACTIONS)}")
-    for key in option:
-        if key not in ("who", "repositories", "actions"):
-            raise ConfigError(f"{number}.{key}", "unknown key; known here: who, repositories, actions")
     return Rule(tuple(who), tuple(_texts(number, option, "repositories")), frozenset(actions))
 
 
@@ -155,7 +157,8 @@ def _covers(pattern: str, identity: Identity, name: str) -> bool:
 def _fits(who: str, identity: Identity, groups: Mapping[str, frozenset[str]]) -> bool:
     if who == "anonymous":
         return True
-    if identity.name is None:
+    if not identity.name:
+        # A token of one who did not log in has an empty name.
         return False
     kind, _, wanted = who.partition(":")
     if kind == "user":

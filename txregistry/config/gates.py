@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from txregistry.auth import rules
 from txregistry.auth.anonymous import Anonymous
+from txregistry.auth.issuing import Signer
+from txregistry.auth.token import TokenBackend
+from txregistry.auth.tokens import Terms, TokenService
 from txregistry.config.complaints import complaints
 from txregistry.config.schema import Config
 from txregistry.errors import ConfigError
@@ -16,7 +20,33 @@ from txregistry.plugins import find
 _NONE = "none"
 
 
-def backend(config: Config, reactor: Any) -> IAuthBackend:
+def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend:
+    """Return the auth backend that the configuration names, behind the registry's token service if it has one.
+
+    :raises txregistry.errors.ConfigError: something is wrong with it.
+    """
+    known, service = _backend(config, reactor), config.tokenservice
+    if service is None:
+        return known
+    if isinstance(known, Anonymous | TokenBackend):
+        raise ConfigError("tokenservice", "needs an auth backend that knows passwords, such as htpasswd")
+    terms = Terms(service.service, service.issuer, int(service.lifetime), int(service.refreshlifetime))
+    return TokenService(known, policy, terms, time.time)
+
+
+def prepare(config: Config, backend: IAuthBackend) -> None:
+    """Make a backend ready.  This blocks for a moment.
+
+    :raises txregistry.errors.ConfigError: it cannot be used.
+    """
+    named = _named(config.auth, "auth", "an auth backend")
+    with complaints("auth" if named is None else f"auth.{named[0]}"):
+        backend.prepare()
+    if config.tokenservice is not None and isinstance(backend, TokenService):
+        backend.use(Signer.keep(config.tokenservice.key, "tokenservice.key"))
+
+
+def _backend(config: Config, reactor: Any) -> IAuthBackend:
     """Return the auth backend that the configuration names.
 
     :raises txregistry.errors.ConfigError: it names several, or one that is not installed, or an option of it is
@@ -29,12 +59,6 @@ def backend(config: Config, reactor: Any) -> IAuthBackend:
     maker = find(IAuthBackendMaker, name, "auth backend", f"auth.{name}")
     with complaints(f"auth.{name}"):
         return maker.make(options, reactor)
-
-
-def section(config: Config) -> str:
-    """Return the path of the section that the auth backend is made from."""
-    named = _named(config.auth, "auth", "an auth backend")
-    return "auth" if named is None else f"auth.{named[0]}"
 
 
 def policy(config: Config, reactor: Any) -> IAccessPolicy:
@@ -74,6 +98,9 @@ def _named(value: Any, where: str, expected: str) -> tuple[str, Mapping[str, Any
     for name, options in section.items():
         if name == _NONE:
             return None
+        if isinstance(options, str) and options:
+            # One value stands for the option of the plugin's own name.
+            options = {name: options}
         if options is not None and not isinstance(options, dict):
             raise ConfigError(f"{where}.{name}", f"found {options!r}, expected its keys")
         return str(name), options or {}

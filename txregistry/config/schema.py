@@ -210,6 +210,18 @@ class Validation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
 
 
+class TokenServiceKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``tokenservice``: tokens for whom ``auth`` knows."""
+
+    key: Annotated[
+        str, Meta(description="File with the private key that signs tokens, PEM; made if it is not there.")
+    ]
+    service: Annotated[str, Meta(description="What the registry is called in tokens.")] = "txregistry"
+    issuer: Annotated[str, Meta(description="What the token service is called in tokens.")] = "txregistry"
+    lifetime: Annotated[Duration, Meta(description="How long a token is good.")] = 300.0
+    refreshlifetime: Annotated[Duration, Meta(description="How long a refresh token is good.")] = 2592000.0
+
+
 class Warn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One of ``warnings``."""
 
@@ -228,6 +240,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)
     auth: Annotated[
         Any, Meta(description="Who clients are: an auth backend's name, and below it its own keys.")
+    ] = None
+    tokenservice: Annotated[
+        TokenServiceKeys | None,
+        Meta(description="The registry's own token service.  (Not a key of Distribution's.)"),
     ] = None
     access: Annotated[
         Any,

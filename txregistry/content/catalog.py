@@ -12,7 +12,10 @@ from txregistry import errors
 from txregistry.content import layout
 from txregistry.interfaces import IStorageDriver
 
+#: What makes a folder a repository.
 _MARK = layout.manifests("").rpartition("/")[2]
+#: Characters of a repository's name, and so of a folder's, at most.
+_LONGEST = 256
 
 
 @frozen
@@ -77,7 +80,7 @@ def _visits(prefix: str, folder: _Folder, last: str) -> Iterator[str]:
     start = bisect_left(names, begin)
     # What begins with the slash after a name comes later than what begins with the name and a hyphen or dot.
     later: list[str] = []
-    for name in {begin[:length] for length in range(1, len(begin))}:
+    for name in (begin[:length] for length in range(1, min(len(begin), _LONGEST))):
         at = bisect_left(names, name)
         if at < start and names[at] == name:
             heappush(later, f"{prefix}{name}/")

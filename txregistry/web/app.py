@@ -13,6 +13,7 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 
 from txregistry.access import CATALOG, DELETE, PULL, PUSH, Access
+from txregistry.auth.tokens import PATH, TokenService
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
@@ -28,6 +29,7 @@ from txregistry.web.manifests import ManifestRoutes
 from txregistry.web.manners import RepositoryWarning, add_warnings, answer_preflight, is_preflight
 from txregistry.web.referrers import ReferrerRoutes
 from txregistry.web.states import UploadStates
+from txregistry.web.tokens import TokenRoutes
 from txregistry.web.uploads import UploadRoutes, parse_upload_id
 
 Answer = Callable[..., Awaitable[bytes | None]]
@@ -79,12 +81,14 @@ class Route:
     :param scope: what it is about.
     :param methods: by method, what answers it.
     :param removes: whether DELETE removes what is stored, and so needs the operator's leave.
+    :param stores: whether other methods than GET change what is stored.
     """
 
     path: str
     scope: Scope
     methods: Mapping[str, Answer]
     removes: bool = field(default=False, kw_only=True)
+    stores: bool = field(default=True, kw_only=True)
 
     def accesses(self, method: str, name: str) -> list[Access]:
         """Return what a request needs leave for; HEAD needs what GET does."""
@@ -103,7 +107,7 @@ class Route:
     def _allows(self, method: str, permissions: Permissions) -> bool:
         if method == "DELETE" and self.removes and not permissions.delete:
             return False
-        return permissions.write or method == "GET"
+        return permissions.write or method == "GET" or not self.stores
 
 
 async def _base(request: Any) -> bytes:
@@ -123,7 +127,12 @@ def routes(
     manifests = ManifestRoutes(registry, locations)
     listings = ListingRoutes(registry, locations, guard)
     referrers = ReferrerRoutes(registry, locations)
+    issuing = []
+    if isinstance(guard.backend, TokenService):
+        tokens = TokenRoutes(guard.backend, guard)
+        issuing = [Route(PATH, Scope.PUBLIC, {"GET": tokens.get, "POST": tokens.post}, stores=False)]
     return [
+        *issuing,
         Route("/", Scope.PUBLIC, {"GET": _root}),
         Route("/v2/", Scope.LOGIN, {"GET": _base}),
         Route("/v2/_catalog", Scope.CATALOG, {"GET": listings.catalog}),

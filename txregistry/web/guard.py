@@ -13,6 +13,7 @@ from txregistry.access import PULL, Access, Attempt, Identity
 from txregistry.auth.anonymous import Anonymous
 from txregistry.auth.rules import Everything
 from txregistry.interfaces import IAccessPolicy, IAuthBackend
+from txregistry.reference import RepositoryName
 from txregistry.web.locations import Locations
 
 _log = Logger()
@@ -49,9 +50,14 @@ class Guard:
 
         :param accesses: what it needs.
         :param login: whether whoever makes it must say who it is, where there is a way to.
+        :raises txregistry.errors.NameInvalid: it is about what cannot be a repository.
         :raises txregistry.errors.Unauthorized: the client may try again with credentials, or better ones.
         :raises txregistry.errors.Denied: it need not.
         """
+        for access in accesses:
+            if access.kind == "repository":
+                # Anyone may send anything; no policy, no challenge and no log has to do with what is no name.
+                RepositoryName.parse(access.name)
         attempt = self.attempt(request)
         try:
             identity = await self.backend.authenticate(attempt)
@@ -78,7 +84,12 @@ class Guard:
         return self.policy.decide(identity, Access("repository", name, PULL)).allowed
 
     def attempt(self, request: Any) -> Attempt:
-        """Return what a request says of who makes it."""
+        """Return what a request says of who makes it.
+
+        :raises txregistry.errors.RequestInvalid: it says so twice; a proxy before us may have read the other.
+        """
+        if len(request.requestHeaders.getRawHeaders(b"Authorization", [])) > 1:
+            raise errors.RequestInvalid(message="more than one Authorization header")
         client = request.getClientAddress()
         return Attempt(
             authorization=request.text_header("Authorization"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from txregistry.web.channel import Channel
 from txregistry.web.request import Request
 
 _access = Logger(namespace="txregistry.access")
+
+_STATE = re.compile(r"_state=[^&]+")
 
 _ALWAYS = {
     "Docker-Distribution-Api-Version": ["registry/2.0"],
@@ -84,6 +87,8 @@ class RegistrySite(Site):
         if not self._access_log:
             return
         method, uri = str(request.method, "ascii"), str(request.uri, "latin-1")
+        # Whoever has an upload's state can go on with the upload.
+        uri = _STATE.sub("_state=...", uri)
         fields = {
             "http.request.id": request.id,
             "http.request.remoteaddr": self.peer(request.transport),
@@ -91,13 +96,14 @@ class RegistrySite(Site):
             "http.request.method": method,
             "http.request.uri": uri,
             "http.request.useragent": request.text_header("User-Agent") or "",
+            "auth.user.name": request.identity.name or "",
             "http.response.status": request.code,
             "http.response.written": request.sentLength,
             "http.response.duration": round(self.reactor.seconds() - request.started, 6),
         }
         if request._disconnected or request.aborted or not request.startedWriting:
             fields["http.response.status"] = 499
-        _access.info("{method} {uri}", method=method, uri=uri, fields=fields)
+        _access.info("{method} {path}", method=method, path=uri.partition("?")[0], fields=fields)
 
     def peer(self, transport: Any) -> str:
         """Return the client's address as text."""

@@ -1,0 +1,189 @@
+"""The registry's own token service: whoever another backend knows gets short-lived tokens, and is known by them.
+
+Docker's engine logs in once and then works with tokens; so passwords travel, and are checked, seldom.  What a token
+grants is what was asked for and is allowed; when it is used, the rules are asked again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from txregistry.access import ALL, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
+from txregistry.auth.basic import Credentials
+from txregistry.auth.issuing import Answer, Signer
+from txregistry.auth.token import TokenBackend
+from txregistry.interfaces import IAccessPolicy, IAuthBackend
+
+_log = Logger()
+
+#: Where the service answers, below ``http.prefix``.
+PATH = "/auth/token"
+#: The user name under which an identity token is the password.
+_WORKLOAD = "oidc"
+
+
+class IdentityTokens(Protocol):
+    """Takes the identity tokens of foreign issuers: :mod:`txregistry.auth.oidc`."""
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return whom a token is of; :exc:`txregistry.errors.Unauthorized` if it is not good."""
+        ...
+
+
+@frozen
+class Terms:
+    """What tokens say, and for how long they are good.
+
+    :param service: what the registry is called in them.
+    :param issuer: what the token service is called in them.
+    :param lifetime: seconds for which an access token is good.
+    :param refresh_lifetime: seconds for which a refresh token is.
+    """
+
+    service: str
+    issuer: str
+    lifetime: int
+    refresh_lifetime: int
+
+
+@implementer(IAuthBackend)
+class TokenService:
+    """Gives tokens to those whom another backend knows, and knows those who come with one.
+
+    :param backend: who knows passwords.
+    :param policy: what is allowed.
+    :param terms: what tokens say.
+    :param now: the time, in seconds since the epoch.
+    :param identity_tokens: who knows identity tokens; None if none are taken.
+    """
+
+    def __init__(
+        self,
+        backend: IAuthBackend,
+        policy: IAccessPolicy,
+        terms: Terms,
+        now: Callable[[], float],
+        identity_tokens: IdentityTokens | None = None,
+    ) -> None:
+        self._backend = backend
+        self._policy = policy
+        self.terms = terms
+        self._now = now
+        self._identity_tokens = identity_tokens
+
+    def prepare(self) -> None:
+        """See :class:`~txregistry.interfaces.IAuthBackend`.  The passwords' backend alone; see :meth:`use`."""
+        self._backend.prepare()
+
+    def use(self, signer: Signer) -> None:
+        """Sign tokens, and take those that are signed, with a key.  To be called before anything is served."""
+        self._signer = signer
+        self._tokens = TokenBackend(
+            realm="",
+            redirect=PATH,
+            service=self.terms.service,
+            issuer=self.terms.issuer,
+            algorithms=(signer.algorithm,),
+            load=signer.keys,
+            now=self._now,
+        )
+        self._tokens.prepare()
+
+    async def close(self) -> None:
+        """See :class:`~txregistry.interfaces.IAuthBackend`."""
+        await self._backend.close()
+
+    async def authenticate(self, attempt: Attempt) -> Identity:
+        """See :class:`~txregistry.interfaces.IAuthBackend`.
+
+        A password is taken as well as a token, for clients that know no better.
+        """
+        if (attempt.authorization or "").lower().startswith("bearer "):
+            return await self._tokens.authenticate(attempt)
+        return await self.log_in(attempt)
+
+    def challenges(self, attempt: Attempt, accesses: Sequence[Access], error: str | None) -> list[str]:
+        """See :class:`~txregistry.interfaces.IAuthBackend`."""
+        return self._tokens.challenges(attempt, accesses, error)
+
+    def login_challenges(self, attempt: Attempt) -> list[str]:
+        """Return what to ask of a client that is to log in at the token service."""
+        return self._backend.challenges(attempt, (), None)
+
+    async def log_in(self, attempt: Attempt) -> Identity:
+        """Return who comes with a password, or with an identity token as one.
+
+        :raises txregistry.errors.Unauthorized: it is not good.
+        :raises txregistry.errors.TooManyRequests: too many were not, lately.
+        """
+        if self._identity_tokens is not None and attempt.authorization is not None:
+            credentials = Credentials.parse(attempt.authorization)
+            if credentials.user == _WORKLOAD.encode("ascii"):
+                return await self._identity_tokens.authenticate(credentials.password.decode("latin-1"))
+        return await self._backend.authenticate(attempt)
+
+    async def log_in_as(self, attempt: Attempt, user: str, password: str) -> Identity:
+        """Return who has a password; see :meth:`log_in`."""
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        return await self.log_in(evolve(attempt, authorization=f"Basic {pair}"))
+
+    def resume(self, refresh_token: str) -> Identity:
+        """Return whom a refresh token is of.
+
+        :raises txregistry.errors.Unauthorized: it is not good.
+        """
+        terms = self.terms
+        return self._signer.verify_refresh(refresh_token, terms.service, terms.issuer, self._now())
+
+    def issue(self, identity: Identity, asked: Iterable[Access], refresh: bool) -> Answer:
+        """Return a token for what is asked and allowed, which may be nothing.
+
+        :param refresh: whether a refresh token is wanted too; one who did not log in gets none.
+        """
+        terms, now = self.terms, self._now()
+        granted = [access for access in _spelt_out(asked) if self._allows(identity, access)]
+        claims = dict(identity.claims)
+        token = self._signer.issue(
+            identity.name, terms.service, terms.issuer, granted, terms.lifetime, now, identity.groups, claims
+        )
+        refresh_token = None
+        if refresh and identity.name:
+            refresh_token = self._signer.refresh(
+                identity.name,
+                terms.service,
+                terms.issuer,
+                terms.refresh_lifetime,
+                now,
+                identity.groups,
+                claims,
+            )
+        return Answer(token, terms.lifetime, now, refresh_token, " ".join(scopes(granted)))
+
+    def _allows(self, identity: Identity, access: Access) -> bool:
+        decision = self._policy.decide(identity, access)
+        if not decision.allowed:
+            _log.info(
+                "no token for {user} with {access}: {reason}",
+                user=identity.name or "anonymous",
+                access=str(access),
+                reason=decision.reason,
+            )
+        return decision.allowed
+
+
+def _spelt_out(accesses: Iterable[Access]) -> Iterable[Access]:
+    """Yield accesses, each once, with every action of a repository for the one that stands for all."""
+    seen: set[Access] = set()
+    for access in accesses:
+        every = access.kind == "repository" and access.action == ALL
+        for action in (PULL, PUSH, DELETE) if every else (access.action,):
+            one = evolve(access, action=action)
+            if one not in seen:
+                seen.add(one)
+                yield one
