@@ -7,12 +7,16 @@ import json
 import os
 import shutil
 import socket
+import socketserver
 import ssl
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import oras.client  # type: ignore[import-untyped]
+import oras.oci  # type: ignore[import-untyped]
 
 from tests.peers.case import SUBJECT, PeerCase, run_program
 from tests.peers.engines import engine
@@ -21,6 +25,9 @@ from tests.processes import RegistryServer
 from tests.registry_client import RegistryClient, sha256
 
 REPOSITORY = "team/large"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+PART = "application/vnd.example.part"
 
 
 @functools.cache
@@ -49,6 +56,60 @@ def same_files(left: str, right: str) -> bool:
     )
 
 
+class Meter:
+    """
+    A way to a registry that counts the bytes which clients send.
+
+    :param port: the registry's.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.sent = 0
+        lock = threading.Lock()
+
+        def count(data: bytes) -> None:
+            with lock:
+                self.sent += len(data)
+
+        class Relay(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as registry:
+                    back = threading.Thread(target=_relay, args=(registry, self.request), daemon=True)
+                    back.start()
+                    _relay(self.request, registry, count)
+                    back.join(60)
+
+        class Listener(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+        self._listener = Listener(("127.0.0.1", 0), Relay)
+        self._thread = threading.Thread(target=self._listener.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def host(self) -> str:
+        """The address that stands before a repository's name."""
+        return f"127.0.0.1:{self._listener.server_address[1]}"
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.shutdown()
+        self._listener.server_close()
+        self._thread.join(20)
+
+
+def _relay(source: socket.socket, target: socket.socket, seen: Callable[[bytes], object] = len) -> None:
+    """Send on what arrives, until either side has ended."""
+    try:
+        while data := source.recv(1 << 18):
+            seen(data)
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the other direction learns it from its own socket
+
+
 class ClientCase(PeerCase):
     """A test against the registry that has the large image."""
 
@@ -66,6 +127,11 @@ class ClientCase(PeerCase):
         manifest = self.client.manifest(repository, reference)
         self.assertEqual(manifest.status, 200, manifest.body)
         return str(manifest.json()["config"]["digest"])
+
+    def storage(self) -> list[str]:
+        """Spell the options that keep a program away from the machine's own images."""
+        directory = self.directory()
+        return [f"--root={directory}/root", f"--runroot={directory}/run", "--storage-driver=vfs"]
 
 
 class Fallback(ClientCase):
@@ -119,7 +185,7 @@ class Skopeo(ClientCase):
         target = f"docker://{self.server.host}/team/oci:1"
         skopeo_copy(f"docker-archive:{small_image().path}", target, "--format=oci")
         pushed = self.client.manifest("team/oci", "1")
-        self.assertEqual(pushed.headers["Content-Type"], "application/vnd.oci.image.manifest.v1+json")
+        self.assertEqual(pushed.headers["Content-Type"], OCI_MANIFEST)
         layout = self.directory()
         skopeo_copy(target, f"oci:{layout}:1")
         with open(f"{layout}/index.json") as index:
@@ -135,7 +201,7 @@ class Skopeo(ClientCase):
             body = self.client.manifest("team/multi", architecture).body
             entries.append(
                 {
-                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "mediaType": OCI_MANIFEST,
                     "digest": sha256(body),
                     "size": len(body),
                     "platform": {"os": "linux", "architecture": architecture},
@@ -143,7 +209,7 @@ class Skopeo(ClientCase):
             )
         index = {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "mediaType": OCI_INDEX,
             "manifests": entries,
         }
         digest = self.client.push_manifest("team/multi", "1", index)
@@ -181,11 +247,6 @@ class Skopeo(ClientCase):
 class Containers(ClientCase):
     """podman and buildah, each with a storage of its own."""
 
-    def storage(self) -> list[str]:
-        """Spell the options that keep a program away from the machine's own images."""
-        directory = self.directory()
-        return [f"--root={directory}/root", f"--runroot={directory}/run", "--storage-driver=vfs"]
-
     def test_podman(self) -> None:
         """Podman pulls the image under its id and digest, and pushes it to another repository."""
         podman = ["podman", *self.storage()]
@@ -197,6 +258,30 @@ class Containers(ClientCase):
         run_program(*podman, "push", "--quiet", "--tls-verify=false", self.reference, target, timeout=180)
         self.assertEqual(self.config_digest("podman/large", "1"), large_image().image_id)
         self.assert_whole(self.client, "podman/large", "1")
+
+    def test_lists(self) -> None:
+        """Lists that podman and buildah make of images in the registry arrive with all that they name."""
+        source = f"docker://{self.server.host}/lists/image:1"
+        skopeo_copy(f"docker-archive:{small_image().path}", source, "--format=oci")
+        child = sha256(self.client.manifest("lists/image", "1").body)
+        for program in ("podman", "buildah"):
+            command, target = [program, *self.storage(), "manifest"], f"{self.server.host}/lists/{program}:1"
+            run_program(*command, "create", "list")
+            run_program(*command, "add", "--tls-verify=false", "list", source)
+            run_program(*command, "push", "--all", "--tls-verify=false", "list", f"docker://{target}")
+            manifest = self.client.manifest(f"lists/{program}", "1")
+            self.assertEqual(manifest.headers["Content-Type"], OCI_INDEX)
+            self.assertEqual([entry["digest"] for entry in manifest.json()["manifests"]], [child])
+            self.assert_whole(self.client, f"lists/{program}", child)
+
+    def test_podman_tags(self) -> None:
+        """Podman lists the tags of a repository."""
+        for tag in ("one", "two"):
+            target = f"docker://{self.server.host}/podman/tags:{tag}"
+            skopeo_copy(f"docker-archive:{small_image().path}", target)
+        name = f"{self.server.host}/podman/tags"
+        output = run_program("podman", "search", "--list-tags", "--tls-verify=false", "--format=json", name)
+        self.assertEqual(json.loads(output), [{"Name": name, "Tags": ["one", "two"]}])
 
     def test_buildah(self) -> None:
         """Buildah builds on an image from the registry and pushes the result."""
@@ -233,29 +318,177 @@ class Containerd(ClientCase):
         self.assert_whole(self.client, "ctr/large", "1")
 
 
+class Mounting(ClientCase):
+    """An image of 3 MiB goes from one repository of the registry to another without its layers being sent."""
+
+    def setUp(self) -> None:
+        """Put the image into a repository, and a meter before the registry."""
+        super().setUp()
+        self.meter = Meter(self.server.port)
+        self.addCleanup(self.meter.close)
+        self.repository = f"mount/{self.meter.host.rpartition(':')[2]}"
+        self.source = f"{self.meter.host}/{self.repository}/from:1"
+        self.target = f"{self.meter.host}/{self.repository}/to:1"
+        skopeo_copy(f"docker-archive:{small_image().path}", f"docker://{self.source}")
+        self.assertGreater(self.meter.sent, 3_000_000)
+        self.meter.sent = 0
+
+    def assert_mounted(self) -> None:
+        """Fail unless the image is in the other repository, whole, and was not sent."""
+        self.assertEqual(self.config_digest(f"{self.repository}/to", "1"), small_image().image_id)
+        self.assert_whole(self.client, f"{self.repository}/to", "1")
+        self.assertLess(self.meter.sent, 200_000)
+
+    def test_skopeo(self) -> None:
+        """Skopeo mounts the layers of an image that it copies."""
+        skopeo_copy(f"docker://{self.source}", f"docker://{self.target}")
+        self.assert_mounted()
+
+    def test_podman(self) -> None:
+        """Podman mounts the layers of an image that it has pulled."""
+        podman = ["podman", *self.storage()]
+        run_program(*podman, "pull", "--quiet", "--tls-verify=false", self.source)
+        run_program(*podman, "push", "--quiet", "--tls-verify=false", self.source, self.target)
+        self.assert_mounted()
+
+    def test_buildah(self) -> None:
+        """Buildah mounts the layers of an image that it has pulled."""
+        buildah = ["buildah", *self.storage()]
+        run_program(*buildah, "pull", "--quiet", "--tls-verify=false", self.source)
+        run_program(*buildah, "push", "--quiet", "--tls-verify=false", self.source, f"docker://{self.target}")
+        self.assert_mounted()
+
+    def test_ctr(self) -> None:
+        """Containerd mounts the layers of an image that it has pulled."""
+        containerd = engine("pull")
+        containerd.ctr("image", "pull", "--plain-http", "--snapshotter=native", self.source)
+        self.addCleanup(containerd.ctr, "image", "rm", "--sync", self.source)
+        containerd.ctr("image", "push", "--plain-http", self.target, self.source)
+        self.assert_mounted()
+
+
 class Oras(PeerCase):
-    """The Python oras client pushes and pulls an artifact."""
+    """The Python oras client pushes, pulls and deletes artifacts, and attaches them to images."""
+
+    def setUp(self) -> None:
+        """Start a registry, and make a client."""
+        self.server = self.registry()
+        self.host = self.server.host
+        self.registry_client = RegistryClient(self.host)
+        self.client = oras.client.OrasClient(hostname=self.host, insecure=True)
+
+    def file(self, name: str, content: bytes) -> str:
+        """Write a file to be pushed."""
+        path = os.path.join(self.directory(), name)
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def push(self, reference: str, *paths: str, **options: Any) -> None:
+        """Push files as an artifact."""
+        pushed = self.client.push(
+            target=f"{self.host}/{reference}",
+            files=[f"{path}:{PART}" for path in paths],
+            disable_path_validation=True,
+            **options,
+        )
+        self.assertEqual(pushed.status_code, 201)
+
+    def pull(self, reference: str) -> dict[str, bytes]:
+        """Pull an artifact; the answer is its files."""
+        target = self.directory()
+        self.client.pull(target=f"{self.host}/{reference}", outdir=target)
+        found: dict[str, bytes] = {}
+        for path in _files(target):
+            with open(path, "rb") as file:
+                found[os.path.basename(path)] = file.read()
+        return found
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request as the client does, with its session and its authentication."""
+        return self.client.do_request(f"{self.client.prefix}://{self.host}{path}", method, **options)
 
     def test_artifact(self) -> None:
         """Files pushed as an artifact come back the same, and the manifest keeps the type that was given."""
-        server = self.registry()
-        source, target = self.directory(), self.directory()
-        for name, size in (("model.bin", 5_000_000), ("notes.txt", 12), ("empty", 0)):
-            with open(f"{source}/{name}", "wb") as file:
-                file.write(os.urandom(size))
-        client = oras.client.OrasClient(hostname=server.host, insecure=True)
-        reference = f"{server.host}/team/artifact:1"
-        files = [f"{source}/{name}:application/vnd.example.part" for name in sorted(os.listdir(source))]
-        pushed = client.push(target=reference, files=files, disable_path_validation=True)
-        self.assertEqual(pushed.status_code, 201)
-        client.pull(target=reference, outdir=target)
-        manifest = RegistryClient(server.host).manifest("team/artifact", "1")
-        self.assertEqual(len(manifest.json()["layers"]), 3)
-        self.assertEqual(client.get_tags(f"{server.host}/team/artifact"), ["1"])
-        found = {os.path.basename(path): path for path in _files(target)}
-        self.assertEqual(sorted(found), sorted(os.listdir(source)))
-        for name, path in found.items():
-            self.assertTrue(filecmp.cmp(path, f"{source}/{name}", shallow=False), name)
+        files = {"model.bin": os.urandom(5_000_000), "notes.txt": b"some notes\n", "empty": b""}
+        self.push("team/artifact:1", *(self.file(name, content) for name, content in files.items()))
+        self.assertEqual(self.pull("team/artifact:1"), files)
+        layers = self.registry_client.manifest("team/artifact", "1").json()["layers"]
+        self.assertEqual([layer["mediaType"] for layer in layers], [PART] * 3)
+        self.assertEqual(self.client.get_tags(f"{self.host}/team/artifact"), ["1"])
+
+    def test_chunks(self) -> None:
+        """A file that is sent in chunks comes back the same."""
+        content = os.urandom(2_500_000)
+        self.push("team/chunks:1", self.file("chunked", content), do_chunked=True, chunk_size=1_000_000)
+        self.assertEqual(self.pull("team/chunks:1"), {"chunked": content})
+
+    def test_attach_and_discover(self) -> None:
+        """Artifacts attached to an image are found through the referrers API, by type too, and pulled."""
+        skopeo_copy(
+            f"docker-archive:{small_image().path}", f"docker://{self.host}/team/app:1", "--format=oci"
+        )
+        found = self.request("HEAD", "/v2/team/app/manifests/1", headers={"Accept": OCI_MANIFEST})
+        image = found.headers["Docker-Content-Digest"]
+        subject = oras.oci.Subject(OCI_MANIFEST, image, int(found.headers["Content-Length"]))
+        contents = {"sbom": b'{"packages": []}', "signature": b"signed"}
+        for kind, content in contents.items():
+            self.push(
+                f"team/app:{kind}",
+                self.file(kind, content),
+                subject=subject,
+                manifest_config=f"{self.file('config', b'{}')}:application/vnd.example.{kind}",
+                manifest_annotations={"kind": kind},
+            )
+        path = f"/v2/team/app/referrers/{image}"
+        listed = {entry["annotations"]["kind"]: entry for entry in self._listed(path)}
+        self.assertEqual(sorted(listed), sorted(contents))
+        for kind, content in contents.items():
+            artifact_type = f"application/vnd.example.{kind}"
+            self.assertEqual(listed[kind]["artifactType"], artifact_type)
+            self.assertEqual(self._listed(f"{path}?artifactType={artifact_type}"), [listed[kind]])
+            self.assertEqual(self.pull(f"team/app@{listed[kind]['digest']}"), {kind: content})
+        self.client.delete_tags(f"{self.host}/team/app", "sbom")
+        self.assertEqual(self._listed(path), [listed["signature"]])
+
+    def test_attach_to_artifact(self) -> None:
+        """An artifact attached to one that oras pushed is found under the digest that oras computed."""
+        self.push("team/base:1", self.file("base", b"base"))
+        subject = oras.oci.Subject.from_manifest(self.client.get_manifest(f"{self.host}/team/base:1"))
+        self.push("team/base:attached", self.file("attached", b"attached"), subject=subject)
+        (entry,) = self._listed(f"/v2/team/base/referrers/{subject.digest}")
+        attached = self.registry_client.manifest("team/base", "attached")
+        self.assertEqual(entry["digest"], attached.headers["Docker-Content-Digest"])
+        self.assertEqual(attached.json()["subject"]["digest"], sha256(self._body("team/base", "1")))
+
+    def test_delete(self) -> None:
+        """What oras deletes is gone, and only that."""
+        for tag in ("keep", "drop"):
+            self.push(f"team/tags:{tag}", self.file(tag, tag.encode()))
+        self.assertEqual(self.client.delete_tags(f"{self.host}/team/tags", "drop"), ["drop"])
+        self.assertEqual(self.client.get_tags(f"{self.host}/team/tags"), ["keep"])
+        self.assertEqual(self.registry_client.manifest("team/tags", "drop").status, 404)
+        self.assertEqual(self.pull("team/tags:keep"), {"keep": b"keep"})
+
+    def test_copy(self) -> None:
+        """An artifact whose blobs the client mounts is in the other repository without being sent."""
+        self.push("copy/from:1", self.file("copied", b"copied"))
+        manifest = self.client.get_manifest(f"{self.host}/copy/from:1")
+        for blob in (manifest["config"], *manifest["layers"]):
+            query = f"?mount={blob['digest']}&from=copy/from"
+            self.assertEqual(self.request("POST", f"/v2/copy/to/blobs/uploads/{query}").status_code, 201)
+        container = self.client.get_container(f"{self.host}/copy/to:1")
+        self.assertEqual(self.client.upload_manifest(manifest, container).status_code, 201)
+        self.assertEqual(self._body("copy/to", "1"), self._body("copy/from", "1"))
+        self.assertEqual(self.pull("copy/to:1"), {"copied": b"copied"})
+
+    def _body(self, repository: str, reference: str) -> bytes:
+        return self.registry_client.manifest(repository, reference).body
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        answer = self.request("GET", path)
+        self.assertEqual((answer.status_code, answer.headers["Content-Type"]), (200, OCI_INDEX))
+        return list(answer.json()["manifests"])
 
 
 def _files(directory: str) -> list[str]:

@@ -1,6 +1,7 @@
 """One directory, two registries: Debian's docker-registry and ours agree, whoever wrote."""
 
 import os
+from urllib.parse import urlsplit
 
 from tests.peers.case import SUBJECT, PeerCase, run_program
 from tests.peers.images import small_image
@@ -129,6 +130,20 @@ class SharedDirectory(PeerCase):
             self.assertEqual(
                 RegistryClient(writer.host).measure_blob("blobs/to", blob.digest), (blob.digest, blob.size)
             )
+
+    def test_upload_in_turns(self) -> None:
+        """An upload whose parts go to one registry and the other in turns becomes the blob that was sent."""
+        clients = [RegistryClient(server.host) for server in (self.theirs, self.ours)]
+        parts = [os.urandom(100_003) for _ in range(6)]
+        blob = b"".join(parts)
+        for first in (0, 1):
+            path = clients[first].begin_upload("turns")
+            for number, part in enumerate(parts, first):
+                answer = clients[number % 2].expect(202, "PATCH", path, part)
+                path = urlsplit(answer.headers["Location"])._replace(scheme="", netloc="").geturl()
+            clients[first].finish_upload(path, sha256(blob))
+            for client in clients:
+                self.assertEqual(client.measure_blob("turns", sha256(blob)), (sha256(blob), len(blob)))
 
 
 class GoingBack(PeerCase):
