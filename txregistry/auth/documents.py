@@ -45,10 +45,11 @@ class Documents:
         try:
             response = await self._agent.request(b"GET", url.encode("ascii"), headers)
             body = _Body()
-            response.deliverBody(body)
             problem = _problem(response.code, response.headers.getRawHeaders("Content-Encoding", []))
             if problem is not None:
                 body.refuse(problem)
+            # Refused or not: this is also the way to let go of the connection.
+            response.deliverBody(body)
             return await body.done
         except (CancelledError, Unavailable):
             raise
@@ -84,6 +85,10 @@ class _Body(Protocol):
         """Have no more of it, for there is something wrong with it."""
         if not self.done.called:
             self.done.errback(Unavailable(problem))
+            self._stop()
+
+    def connectionMade(self) -> None:
+        if self.done.called:
             self._stop()
 
     def dataReceived(self, data: bytes) -> None:

@@ -174,6 +174,9 @@ class TrustedKeys:
                 x509.load_der_x509_certificate(base64.b64decode(text, validate=True)) for text in chain
             ]
             moment = datetime.fromtimestamp(now, UTC)
+            if len({one.subject for one in others}) < len(others):
+                # With several of one name there are many ways to try, and each costs signature checks.
+                return None
             if leaf in self.roots:
                 # Vouched for by the operator, whatever its extensions say it is for.
                 valid = leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc

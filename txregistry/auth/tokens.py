@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
@@ -17,6 +16,7 @@ from zope.interface import implementer
 from txregistry.access import ALL, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
 from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
+from txregistry.auth.oidc import IdentityTokens
 from txregistry.auth.token import TokenBackend
 from txregistry.interfaces import IAccessPolicy, IAuthBackend
 
@@ -26,14 +26,6 @@ _log = Logger()
 PATH = "/auth/token"
 #: The user name under which an identity token is the password.
 _WORKLOAD = "oidc"
-
-
-class IdentityTokens(Protocol):
-    """Takes the identity tokens of foreign issuers: :mod:`txregistry.auth.oidc`."""
-
-    async def authenticate(self, token: str) -> Identity:
-        """Return whom a token is of; :exc:`txregistry.errors.Unauthorized` if it is not good."""
-        ...
 
 
 @frozen
@@ -75,7 +67,7 @@ class TokenService:
         self._policy = policy
         self.terms = terms
         self._now = now
-        self._identity_tokens = identity_tokens
+        self.identity_tokens = identity_tokens
 
     def prepare(self) -> None:
         """See :class:`~txregistry.interfaces.IAuthBackend`.  The passwords' backend alone; see :meth:`use`."""
@@ -98,6 +90,8 @@ class TokenService:
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IAuthBackend`."""
         await self._backend.close()
+        if self.identity_tokens is not None:
+            await self.identity_tokens.close()
 
     async def authenticate(self, attempt: Attempt) -> Identity:
         """See :class:`~txregistry.interfaces.IAuthBackend`.
@@ -122,10 +116,10 @@ class TokenService:
         :raises txregistry.errors.Unauthorized: it is not good.
         :raises txregistry.errors.TooManyRequests: too many were not, lately.
         """
-        if self._identity_tokens is not None and attempt.authorization is not None:
+        if self.identity_tokens is not None and attempt.authorization is not None:
             credentials = Credentials.parse(attempt.authorization)
             if credentials.user == _WORKLOAD.encode("ascii"):
-                return await self._identity_tokens.authenticate(credentials.password.decode("latin-1"))
+                return await self.identity_tokens.authenticate(credentials.password.decode("latin-1"))
         return await self._backend.authenticate(attempt)
 
     async def log_in_as(self, attempt: Attempt, user: str, password: str) -> Identity:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from txregistry.auth import rules
+from txregistry.auth import oidc, rules
 from txregistry.auth.anonymous import Anonymous
+from txregistry.auth.documents import Documents
 from txregistry.auth.issuing import Signer
 from txregistry.auth.token import TokenBackend
 from txregistry.auth.tokens import Terms, TokenService
@@ -18,6 +19,7 @@ from txregistry.interfaces import IAccessPolicy, IAccessPolicyMaker, IAuthBacken
 from txregistry.plugins import find
 
 _NONE = "none"
+_AN_AUTH_BACKEND = "an auth backend"
 
 
 def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend:
@@ -31,7 +33,10 @@ def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend
     if isinstance(known, Anonymous | TokenBackend):
         raise ConfigError("tokenservice", "needs an auth backend that knows passwords, such as htpasswd")
     terms = Terms(service.service, service.issuer, int(service.lifetime), int(service.refreshlifetime))
-    return TokenService(known, policy, terms, time.time)
+    with complaints("tokenservice.oidc"):
+        issuers = oidc.issuers(service.oidc or [])
+    identity_tokens = oidc.IdentityTokens(issuers, reactor, Documents(reactor).fetch) if issuers else None
+    return TokenService(known, policy, terms, time.time, identity_tokens)
 
 
 def prepare(config: Config, backend: IAuthBackend) -> None:
@@ -39,11 +44,14 @@ def prepare(config: Config, backend: IAuthBackend) -> None:
 
     :raises txregistry.errors.ConfigError: it cannot be used.
     """
-    named = _named(config.auth, "auth", "an auth backend")
+    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
     with complaints("auth" if named is None else f"auth.{named[0]}"):
         backend.prepare()
     if config.tokenservice is not None and isinstance(backend, TokenService):
         backend.use(Signer.keep(config.tokenservice.key, "tokenservice.key"))
+        if backend.identity_tokens is not None:
+            with complaints("tokenservice.oidc"):
+                backend.identity_tokens.prepare()
 
 
 def _backend(config: Config, reactor: Any) -> IAuthBackend:
@@ -52,7 +60,7 @@ def _backend(config: Config, reactor: Any) -> IAuthBackend:
     :raises txregistry.errors.ConfigError: it names several, or one that is not installed, or an option of it is
         wrong; the complaint names the option's whole path.
     """
-    named = _named(config.auth, "auth", "an auth backend")
+    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
     if named is None:
         return Anonymous()
     name, options = named
@@ -70,12 +78,14 @@ def policy(config: Config, reactor: Any) -> IAccessPolicy:
     :raises txregistry.errors.ConfigError: a rule is wrong, or the policy that it names is not installed.
     """
     if config.access is None:
-        return rules.Everything() if _named(config.auth, "auth", "") is None else rules.Authenticated()
+        named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+        return rules.Everything() if named is None else rules.Authenticated()
     if isinstance(config.access, list):
         for number, rule in enumerate(config.access):
             if not isinstance(rule, dict):
+                found = _described(rule)
                 raise ConfigError(
-                    f"access.{number}", f"found {rule!r}, expected who, repositories and actions"
+                    f"access.{number}", f"found {found}, expected who, repositories and actions"
                 )
         with complaints("access"):
             return rules.make(config.access, config.groups)
@@ -92,7 +102,9 @@ def _named(value: Any, where: str, expected: str) -> tuple[str, Mapping[str, Any
     """Return the one plugin that a section names, and its options; None for ``none`` and for nothing."""
     section = {value: None} if isinstance(value, str) else {} if value is None else value
     if not isinstance(section, dict) or "" in section:
-        raise ConfigError(where, f"found {value!r}, expected {expected}'s name and below it its keys")
+        raise ConfigError(
+            where, f"found {_described(value)}, expected {expected}'s name and below it its keys"
+        )
     if len(section) > 1:
         raise ConfigError(where, f"found {', '.join(section)}; expected one")
     for name, options in section.items():
@@ -102,6 +114,11 @@ def _named(value: Any, where: str, expected: str) -> tuple[str, Mapping[str, Any
             # One value stands for the option of the plugin's own name.
             options = {name: options}
         if options is not None and not isinstance(options, dict):
-            raise ConfigError(f"{where}.{name}", f"found {options!r}, expected its keys")
+            raise ConfigError(f"{where}.{name}", f"found {_described(options)}, expected its keys")
         return str(name), options or {}
     return None
+
+
+def _described(value: Any) -> str:
+    """Return words for what was found, which may hold secrets further in."""
+    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)

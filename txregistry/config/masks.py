@@ -27,7 +27,7 @@ def is_secret(path: tuple[str, ...]) -> bool:
 
     A value is a secret if its own key, or one above it in the same section, looks like the name of one.
     """
-    if path[:2] == ("http", "tls"):
+    if path[:2] == ("http", "tls") or path == ("tokenservice", "key"):
         return False  # names of files
     # Below storage the first part is the driver's name, whatever that looks like.
     return any(_looks_secret(part) for part in path[2 if path[:1] == ("storage",) else 1 :])

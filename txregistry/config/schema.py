@@ -219,6 +219,9 @@ class TokenServiceKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     service: Annotated[str, Meta(description="What the registry is called in tokens.")] = "txregistry"
     issuer: Annotated[str, Meta(description="What the token service is called in tokens.")] = "txregistry"
     lifetime: Annotated[Duration, Meta(description="How long a token is good.")] = 300.0
+    oidc: Annotated[
+        Any, Meta(description="Issuers whose identity tokens are taken as passwords of the user oidc.")
+    ] = None
     refreshlifetime: Annotated[Duration, Meta(description="How long a refresh token is good.")] = 2592000.0
 
 
