@@ -192,6 +192,16 @@ class IAuthBackend(Interface):
         """
 
 
+class IUserMarks(Interface):
+    """A backend that can say whether a user's credentials are still those that they were.
+
+    Only users of such a backend are given refresh tokens.
+    """
+
+    def mark(user: str) -> Awaitable[str | None]:
+        """Return what changes when a user's credentials do, and tells nothing of them; None for no user."""
+
+
 class IAuthBackendMaker(IPlugin):
     """Makes an auth backend of one kind.  This is what a distribution announces."""
 

@@ -319,3 +319,23 @@ class StorageTests(LoadingCase):
             self.storage("{inmemory: , maintenance: {readonly: true}}"),
             "storage.maintenance.readonly: found the boolean true, expected a mapping (line 2)",
         )
+
+
+class AccessTests(LoadingCase):
+    """Rules, and what looks like rules."""
+
+    def test_nothing(self) -> None:
+        """Rules that are written and hold nothing are refused: no rules at all would let everyone in."""
+        complaint = self.complaint(SMALLEST + "access:\n")
+        self.assertEqual(
+            complaint,
+            "access: found nothing, expected rules, or [] which lets no one do anything, or no access at all "
+            "(line 3)",
+        )
+
+    def test_tag_pattern(self) -> None:
+        """A pattern of tags without a repository would protect nothing, and is refused."""
+        self.assertEqual(
+            self.complaint(SMALLEST + "immutable: [v*]\n"),
+            "immutable.0: found the string 'v*', expected a pattern of repository:tag, such as prod/**:v* (line 3)",
+        )

@@ -39,7 +39,7 @@ http:
   tls: null
 auth: null
 tokenservice: null
-access: null
+# access: not set
 groups: {}
 immutable: []
 validation:

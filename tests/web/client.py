@@ -14,11 +14,15 @@ from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 
+from txregistry.auth.anonymous import Anonymous
+from txregistry.auth.rules import Everything
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
-from txregistry.interfaces import IStorageDriver
+from txregistry.interfaces import IAccessPolicy, IAuthBackend, IStorageDriver
+from txregistry.protection import TagProtection
 from txregistry.storage.memory import MemoryDriver
-from txregistry.web.app import Permissions, make_resource
+from txregistry.web.app import Permissions, Route, make_resource, routes
+from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.site import RegistrySite
 from txregistry.web.states import UploadStates
@@ -61,19 +65,32 @@ class _Socket:
 
 @define
 class Server:
-    """A registry in memory, and one connection for each request."""
+    """A registry in memory, and one connection for each request.
+
+    :ivar authorization: the credentials that every request carries that has none of its own.
+    """
 
     driver: IStorageDriver = field(factory=MemoryDriver)
     locations: Locations = field(factory=Locations)
     permissions: Permissions = field(factory=lambda: Permissions(delete=True))
     headers: Mapping[str, list[str]] = field(factory=dict)
     clock: Clock = field(factory=Clock)
+    backend: IAuthBackend = field(factory=Anonymous)
+    policy: IAccessPolicy = field(factory=Everything)
+    protection: TagProtection = field(factory=TagProtection)
+    authorization: str | None = None
+    guard: Guard = field(init=False)
+    routes: list[Route] = field(init=False)
     site: RegistrySite = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        registry = Registry.on(self.driver, at_once)
+        registry = Registry.on(self.driver, at_once, protection=self.protection)
         states = UploadStates(b"secret")
-        resource = make_resource(registry, states, at_once, self.locations, self.permissions)
+        self.guard = Guard(self.backend, self.policy, self.locations)
+        self.routes = routes(registry, self.locations, states, at_once, self.guard)
+        resource = make_resource(
+            registry, states, at_once, self.locations, self.permissions, guard=self.guard
+        )
         self.site = RegistrySite(resource, self.clock, self.locations.prefix, self.headers, access_log=False)
 
     def connect(self) -> tuple[Any, StringTransportWithDisconnection]:
@@ -91,6 +108,8 @@ class Server:
         """Send one request and return its answer."""
         channel, transport = self.connect()
         fields = {"Host": "registry.example", "Content-Length": str(len(body)), **(headers or {})}
+        if self.authorization is not None:
+            fields.setdefault("Authorization", self.authorization)
         if method in ("GET", "HEAD") and not body:
             del fields["Content-Length"]
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -239,7 +239,7 @@ class SocketTests(TestCase):
                     serialization.NoEncryption(),
                 )
             )
-        factory = tls.context_factory(Tls(certificate=path, key=path))
+        factory = tls.ServerCertificates(Tls(certificate=path, key=path))
 
         def listen(site: SeeingSite) -> Any:
             return reactor.listenSSL(0, site, factory, interface="127.0.0.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -21,7 +22,7 @@ from txregistry.auth.password_file import PasswordFile
 from txregistry.auth.passwords import Passwords, hash_line
 from txregistry.auth.throttle import Throttle, network
 from txregistry.errors import ConfigError, TooManyRequests, Unauthorized
-from txregistry.interfaces import IAuthBackend
+from txregistry.interfaces import IAuthBackend, IUserMarks
 
 __all__ = ["Htpasswd", "hash_line", "make"]
 
@@ -65,7 +66,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> Htpasswd:
     return Htpasswd(realm, PasswordFile(os.path.abspath(path)), threads, reactor, secrets.token_bytes(32))
 
 
-@implementer(IAuthBackend)
+@implementer(IAuthBackend, IUserMarks)
 class Htpasswd:
     """Knows those who are in an htpasswd file.
 
@@ -114,12 +115,21 @@ class Htpasswd:
         if attempt.authorization is None:
             return ANONYMOUS
         credentials = Credentials.parse(attempt.authorization)
-        # The clock is one that can be set back, here as below.
-        if not 0 <= self._reactor.seconds() - self._looked < _LOOKS:
-            await self._looks.join(None, self._look)
+        await self._look_if_due()
         if not await self._holds(credentials, attempt.address):
             raise Unauthorized(error="invalid_token")
         return Identity(credentials.user.decode())
+
+    async def mark(self, user: str) -> str | None:
+        """See :class:`~txregistry.interfaces.IUserMarks`."""
+        await self._look_if_due()
+        stored = self._passwords.hashes.get(user.encode("utf-8"))
+        return None if stored is None else hashlib.sha256(stored).hexdigest()
+
+    async def _look_if_due(self) -> None:
+        # The clock is one that can be set back, here as below.
+        if not 0 <= self._reactor.seconds() - self._looked < _LOOKS:
+            await self._looks.join(None, self._look)
 
     async def _holds(self, credentials: Credentials, address: str) -> bool:
         """Say whether a user has given its password, after checking it if that was not done lately."""

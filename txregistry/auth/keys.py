@@ -249,20 +249,16 @@ def _material(members: dict[str, Any]) -> Material | None:
         return None
 
 
-def _check_authority(policy: Policy, certificate: x509.Certificate, extension: x509.BasicConstraints) -> None:
-    if not extension.ca:
-        raise ValueError("not an authority")
-
-
 def _check_usage(policy: Policy, certificate: x509.Certificate, extension: x509.KeyUsage | None) -> None:
     if extension is not None and not extension.key_cert_sign:
         raise ValueError("not a key that signs certificates")
 
 
-#: Whoever signs certificates must be meant to; for what a leaf is meant, Distribution does not ask.
+#: Whoever signs certificates must be an authority (which the library sees to) and its key be meant for that.
+#: What a leaf is meant for, Distribution does not ask.
 _AUTHORITY = (
     ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _check_authority)
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
     .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_usage)
 )
 _ANYONE = ExtensionPolicy.permit_all()

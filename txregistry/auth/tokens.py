@@ -13,12 +13,13 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from txregistry import errors
 from txregistry.access import ALL, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
 from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
 from txregistry.auth.oidc import IdentityTokens
 from txregistry.auth.token import TokenBackend
-from txregistry.interfaces import IAccessPolicy, IAuthBackend
+from txregistry.interfaces import IAccessPolicy, IAuthBackend, IUserMarks
 
 _log = Logger()
 
@@ -26,6 +27,8 @@ _log = Logger()
 PATH = "/auth/token"
 #: The user name under which an identity token is the password.
 _WORKLOAD = "oidc"
+#: The claim of a refresh token by which it ends when the user's password is changed.
+_MARK = "txregistry_mark"
 
 
 @frozen
@@ -127,18 +130,24 @@ class TokenService:
         pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
         return await self.log_in(evolve(attempt, authorization=f"Basic {pair}"))
 
-    def resume(self, refresh_token: str) -> Identity:
+    async def resume(self, refresh_token: str) -> Identity:
         """Return whom a refresh token is of.
 
-        :raises txregistry.errors.Unauthorized: it is not good.
+        :raises txregistry.errors.Unauthorized: it is not good, or the user is gone or has another password.
         """
         terms = self.terms
-        return self._signer.verify_refresh(refresh_token, terms.service, terms.issuer, self._now())
+        found = self._signer.verify_refresh(refresh_token, terms.service, terms.issuer, self._now())
+        claims = dict(found.claims)
+        then, now = claims.pop(_MARK, None), await self._mark(found.name)
+        if now is None or then != now:
+            raise errors.Unauthorized(error="invalid_token")
+        return evolve(found, claims=claims)
 
-    def issue(self, identity: Identity, asked: Iterable[Access], refresh: bool) -> Answer:
+    async def issue(self, identity: Identity, asked: Iterable[Access], refresh: bool) -> Answer:
         """Return a token for what is asked and allowed, which may be nothing.
 
-        :param refresh: whether a refresh token is wanted too; one who did not log in gets none.
+        :param refresh: whether a refresh token is wanted too; only those get one whose credentials can be
+            looked up later.
         """
         terms, now = self.terms, self._now()
         granted = [access for access in _spelt_out(asked) if self._allows(identity, access)]
@@ -147,7 +156,8 @@ class TokenService:
             identity.name, terms.service, terms.issuer, granted, terms.lifetime, now, identity.groups, claims
         )
         refresh_token = None
-        if refresh and identity.name:
+        mark = await self._mark(identity.name) if refresh else None
+        if identity.name and mark is not None:
             refresh_token = self._signer.refresh(
                 identity.name,
                 terms.service,
@@ -155,9 +165,14 @@ class TokenService:
                 terms.refresh_lifetime,
                 now,
                 identity.groups,
-                claims,
+                {**claims, _MARK: mark},
             )
         return Answer(token, terms.lifetime, now, refresh_token, " ".join(scopes(granted)))
+
+    async def _mark(self, name: str | None) -> str | None:
+        if not name or not IUserMarks.providedBy(self._backend):
+            return None
+        return await IUserMarks(self._backend).mark(name)
 
     def _allows(self, identity: Identity, access: Access) -> bool:
         decision = self._policy.decide(identity, access)

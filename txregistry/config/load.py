@@ -48,12 +48,21 @@ def load(path: str | None, environ: Mapping_[str, str]) -> Loaded:
     if not isinstance(root, Mapping):
         raise ConfigError(path, f"found {describe(root)}, expected a mapping that begins with version: 0.1")
     warnings = override(root, environ)
+    _check_access(root)
     root.entries.setdefault("storage", Scalar(None, "", "nothing in the file"))
     root.origins.setdefault("storage", "nothing in the file")
     config = section(Config, root, (), {Storage: storage})
     _check_address(config, root)
     _check_headers(config, root)
     return Loaded(config, tuple(warnings))
+
+
+def _check_access(root: Mapping) -> None:
+    """Refuse rules that are written and hold nothing: without rules, everyone may do everything."""
+    rules = root.entries.get("access")
+    if isinstance(rules, Scalar) and rules.value is None:
+        expected = "rules, or [] which lets no one do anything, or no access at all"
+        raise ConfigError("access", f"found nothing, expected {expected} ({root.origins['access']})")
 
 
 def _check_address(config: Config, root: Mapping) -> None:

@@ -19,6 +19,7 @@ HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
 HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
 Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
 CipherSuite = Annotated[str, Meta(extra={"parse": values.cipher_suite})]
+TagPattern = Annotated[str, Meta(extra={"parse": values.tag_pattern})]
 Pattern = Annotated[str, Meta(extra={"parse": values.pattern})]
 WarningText = Annotated[str, Meta(extra={"parse": values.warning_text})]
 BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]
@@ -260,7 +261,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="Groups of users, for the rules of access.  (Not a key of Distribution's.)"),
     ] = field(default_factory=dict)
     immutable: Annotated[
-        list[str],
+        list[TagPattern],
         Meta(
             description="Patterns of repository:tag that can be neither moved nor deleted; with ! before it, "
             "of those that can all the same.  (Not a key of Distribution's.)"

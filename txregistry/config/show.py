@@ -12,6 +12,8 @@ from txregistry.config.durations import format_duration
 from txregistry.config.masks import masked
 from txregistry.config.schema import Config, Storage
 
+# The key without a value would be refused: it looks like rules that someone meant to write.
+_NO_RULES = "# access: not set\n"
 _UNSET = "  secret: ''\n"
 _UNSET_WITH_NOTE = "  secret: '' # not set: each start makes a random one\n"
 
@@ -20,6 +22,9 @@ def render(config: Config) -> str:
     """Return the YAML of a file that means the same, except that secrets are masked."""
     blocks = []
     for name, value in _section(config, ()).items():
+        if name == "access" and value is None:
+            blocks.append(_NO_RULES)
+            continue
         text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=1000)
         if name == "http":
             text = text.replace(_UNSET, _UNSET_WITH_NOTE, 1)

@@ -123,6 +123,13 @@ def pattern(text: str) -> str:
     return text
 
 
+def tag_pattern(text: str) -> str:
+    """Check a pattern of repositories and tags."""
+    if ":" not in text:
+        raise ValueError("a pattern of repository:tag, such as prod/**:v*")
+    return text
+
+
 def warning_text(text: str) -> str:
     """Check what is to stand in a ``Warning`` header: with what is around it, 4096 bytes hold it."""
     if not re.fullmatch(r"[\x20-\x7e]{1,2000}", text):

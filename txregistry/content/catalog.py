@@ -55,7 +55,8 @@ class Catalog:
                 walks.pop()
             elif visit.endswith("/"):
                 if visit > last or last.startswith(visit):
-                    walks.append(_visits(visit, seen.pop(visit, None) or await self._look(visit), last))
+                    folder = seen.pop(visit) if visit in seen else await self._look(visit)
+                    walks.append(_visits(visit, folder, last))
             elif visit > last:
                 folder = seen[visit + "/"] = await self._look(visit)
                 if folder.is_repository:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from txregistry import errors
@@ -62,6 +62,7 @@ class Guard:
         try:
             identity = await self.backend.authenticate(attempt)
         except errors.Unauthorized as error:
+            _log.info("request {id}: its credentials are not good", id=request.id)
             self._challenge(request, attempt, accesses, error.error)
             raise
         if login and identity.is_anonymous and self._challenge(request, attempt, accesses, None):
@@ -76,12 +77,19 @@ class Guard:
                     access=str(access),
                     reason=decision.reason,
                 )
-                self._refuse(request, attempt, identity, accesses)
+                self._refuse(request, attempt, identity, accesses, limited=not identity.holds(access))
         return identity
 
     def may_pull(self, identity: Identity, name: str) -> bool:
         """Say whether someone may pull from a repository."""
         return self.policy.decide(identity, Access("repository", name, PULL)).allowed
+
+    def may_see(self, identity: Identity, name: str) -> bool:
+        """Say whether the catalog, which someone was let into, shows a repository.
+
+        A token for the catalog grants nothing on repositories; what counts is what its bearer may pull.
+        """
+        return self.may_pull(evolve(identity, grants=None), name)
 
     def attempt(self, request: Any) -> Attempt:
         """Return what a request says of who makes it.
@@ -98,10 +106,11 @@ class Guard:
             subject=request.certificate_subject(),
         )
 
-    def _refuse(self, request: Any, attempt: Attempt, identity: Identity, accesses: Sequence[Access]) -> None:
+    def _refuse(
+        self, request: Any, attempt: Attempt, identity: Identity, accesses: Sequence[Access], limited: bool
+    ) -> None:
         wanted = [{"Type": one.kind, "Name": one.name, "Action": one.action} for one in accesses]
-        limited = identity.grants is not None
-        if identity.is_anonymous or limited:
+        if not identity.name or limited:
             error = "insufficient_scope" if limited else None
             if self._challenge(request, attempt, accesses, error):
                 raise errors.Unauthorized(wanted, error=error)

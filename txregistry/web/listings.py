@@ -54,10 +54,13 @@ class ListingRoutes:
     async def _visible(self, request: Any, limit: int, last: str) -> list[str]:
         """Return the repositories after *last* that whoever asks may pull from, at most *limit*."""
         visible: list[str] = []
+        batch = limit
         while len(visible) < limit:
-            found = await self.registry.catalog.names(limit, last)
-            visible += [name for name in found if self.guard.may_pull(request.identity, name)]
-            if len(found) < limit:
+            found = await self.registry.catalog.names(batch, last)
+            visible += [name for name in found if self.guard.may_see(request.identity, name)]
+            if len(found) < batch:
                 break
             last = found[-1]
+            # Where most is hidden, a short page must not begin the walk anew for every other name.
+            batch = min(2 * batch, PAGE_LIMIT)
         return visible[:limit]

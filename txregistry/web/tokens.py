@@ -48,7 +48,7 @@ class TokenRoutes:
             )
             raise
         refresh = arguments.get("offline_token", [""])[-1] == "true"
-        return self._answer(request, self.service.issue(identity, _asked(arguments), refresh))
+        return self._answer(request, await self.service.issue(identity, _asked(arguments), refresh))
 
     async def post(self, request: Any) -> bytes:
         """Give a token for a password or for a refresh token (RFC 6749, 4.3 and 6)."""
@@ -61,7 +61,7 @@ class TokenRoutes:
         kind = _one(arguments, "grant_type")
         identity: Identity
         if kind == "refresh_token":
-            identity = self.service.resume(_one(arguments, "refresh_token"))
+            identity = await self.service.resume(_one(arguments, "refresh_token"))
         elif kind == "password":
             attempt = self.guard.attempt(request)
             user, password = _one(arguments, "username"), _one(arguments, "password")
@@ -69,7 +69,7 @@ class TokenRoutes:
         else:
             raise errors.RequestInvalid(message="grant_type must be password or refresh_token")
         refresh = arguments.get("access_type", [""])[-1] == "offline"
-        return self._answer(request, self.service.issue(identity, _asked(arguments), refresh))
+        return self._answer(request, await self.service.issue(identity, _asked(arguments), refresh))
 
     def _check_service(self, arguments: dict[str, list[str]]) -> None:
         for named in arguments.get("service", []):

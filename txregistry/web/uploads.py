@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from attrs import evolve, frozen, mutable
@@ -77,10 +76,20 @@ class UploadRoutes:
         return self._progress(request, 202, evolve(upload, algorithm=algorithm))
 
     async def get(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
-        """Say how far a session is."""
+        """Say how far a session is.
+
+        Where everyone may do everything its id is enough, for a client that lost the location.  Elsewhere that
+        would give one user's session to another.
+        """
+        state = None
+        try:
+            state = self._state(request, name, upload_id)
+        except errors.BlobUploadInvalid:
+            if not self.guard.is_open:
+                raise
         upload = await self.registry.uploads.find(name, upload_id)
-        with suppress(errors.BlobUploadInvalid):
-            upload = evolve(upload, algorithm=self._state(request, name, upload_id).algorithm)
+        if state is not None:
+            upload = evolve(upload, algorithm=state.algorithm)
         return self._progress(request, 204, upload)
 
     async def patch(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
