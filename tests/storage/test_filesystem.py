@@ -202,7 +202,7 @@ class DurabilityTests(SynchronousTestCase):
             import os, re, sys, json
             root, calls = sys.argv[1], []
             def told(path):
-                return re.sub(r"[0-9a-f]{32}", "file", path.removeprefix(root))
+                return re.sub(r"[0-9a-f]{32}-[0-9a-f]+", "file", path.removeprefix(root))
             def record(name, describe):
                 original = getattr(os, name)
                 def called(*args, **kwargs):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import stat
@@ -83,6 +84,9 @@ class FilesystemDriver:
         self._threads = threads
         self._reactor = reactor
         self._listings = Listings(keep=False)
+        # No other process has this prefix; a random name for each would be a system call for each.
+        self._prefix = uuid.uuid4().hex
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
 
@@ -235,7 +239,7 @@ class FilesystemDriver:
         return self._root + paths.check(path)
 
     def _fresh(self, folder: str) -> str:
-        return os.path.join(self._root, folder, uuid.uuid4().hex)
+        return os.path.join(self._root, folder, f"{self._prefix}-{next(self._numbers):x}")
 
     async def _run(self, path: str, work: Callable[..., T], *args: Any) -> T:
         return await deferToThreadPool(self._reactor, self._threads, _translated, path, work, *args)

@@ -55,11 +55,25 @@ class Channel(HTTPChannel):
     _waits_for_body = False
     _ahead = 0
     _unread: Any = None
+    _host: Any = None
+    _secure: bool | None = None
 
     def connectionMade(self) -> None:
         """Begin."""
         super().connectionMade()
         self.setTimeout(min(HEADER_DEADLINE, self.site.timeOut))
+
+    def getHost(self) -> Any:
+        """Return the local address, which stays what it is."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
+
+    def isSecure(self) -> bool:
+        """Say whether the connection is encrypted, which stays as it is too."""
+        if self._secure is None:
+            self._secure = super().isSecure()
+        return self._secure
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client.  A deadline is not moved by them."""

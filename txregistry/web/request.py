@@ -8,7 +8,7 @@ away, and after a larger one the connection is closed.
 
 from __future__ import annotations
 
-import os
+import random
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +25,9 @@ from txregistry.web.body import Body
 _SMALL_REST = 64 * 1024
 #: Seconds in which they must arrive.
 _REST_SECONDS = 5
+
+#: Names of requests need not be hard to guess, and need not cost a system call.
+_ids = random.Random()  # noqa: S311
 
 _DIVIDERS = (b"%2f", b"%5c", b"%00")
 
@@ -45,7 +48,7 @@ class Request(ServerRequest):
     def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.body = Body(channel, 0)
-        self.id = os.urandom(8).hex()
+        self.id = f"{_ids.getrandbits(64):016x}"
         self.started = channel.site.reactor.seconds()
         self.aborted = False
         self.identity = ANONYMOUS

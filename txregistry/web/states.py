@@ -49,6 +49,10 @@ class UploadStates:
     """
 
     secret: bytes = field(repr=False)
+    _keyed: hmac.HMAC = field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_keyed", hmac.new(self.secret, digestmod="sha256"))
 
     def sign(self, upload: Upload, user: str) -> str:
         """Return the state of an upload, to be put into its ``Location``.
@@ -78,4 +82,7 @@ class UploadStates:
         return known
 
     def _mac(self, content: bytes) -> bytes:
-        return hmac.digest(self.secret, content, "sha256")
+        # hmac.digest would let another thread run, and the reactor wait for it, however short the content.
+        mac = self._keyed.copy()
+        mac.update(content)
+        return mac.digest()
