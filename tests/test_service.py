@@ -15,7 +15,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import attrs
@@ -365,54 +364,6 @@ class RebuildTests(ProcessCase):
         )
         self.assertEqual(done.stdout, "team/app: 1\n")
         self.assertEqual(client.expect(200, "GET", url).json(), listed)
-
-
-class ConcurrencyTests(ProcessCase):
-    """Many clients at once, over real sockets."""
-
-    def test_same_blob(self) -> None:
-        """Twenty clients that push the same blob at once all succeed, and it is whole."""
-        server = self.server()
-        server.start()
-        client = RegistryClient(server.host)
-        blob = Blob(7, 1 << 20)
-        self.at_once(20, lambda number: client.push_blob("a", blob, chunked=bool(number % 2)))
-        self.assertEqual(client.measure_blob("a", blob.digest), (blob.digest, blob.size))
-
-    def test_same_tag(self) -> None:
-        """A tag that twenty clients move at once points to one of their manifests, whole."""
-        server = self.server()
-        server.start()
-        client = RegistryClient(server.host)
-        config = client.push_bytes("a", b"{}")
-        pushed: list[str] = []
-
-        def move(number: int) -> None:
-            manifest = image(config, annotations={"number": str(number)})
-            pushed.append(client.push_manifest("a", "latest", manifest))
-
-        self.at_once(20, move)
-        self.assertEqual(len(set(pushed)), 20)
-        answer = client.manifest("a", "latest")
-        self.assertEqual(answer.status, 200)
-        self.assertIn(answer.headers["Docker-Content-Digest"], pushed)
-
-    def at_once(self, count: int, work: Any) -> None:
-        """Do *work* in threads; fail if any of them does."""
-        failures: list[BaseException] = []
-
-        def guarded(number: int) -> None:
-            try:
-                work(number)
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-        self.assertEqual(failures, [])
 
 
 @attrs.define
