@@ -18,8 +18,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from txregistry import errors, paths
@@ -36,6 +34,7 @@ from txregistry.storage.files import (
     write_all,
 )
 from txregistry.storage.listings import Listings, is_local
+from txregistry.storage.threads import Threads
 
 T = TypeVar("T")
 
@@ -67,7 +66,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
         raise errors.ConfigError("rootdirectory", f"expected an absolute path, found {root!r}")
     if type(threads) is not int or threads < 1:
         raise errors.ConfigError("maxthreads", f"expected a number of at least 1, found {threads!r}")
-    return FilesystemDriver(root, ThreadPool(0, threads, "txregistry-filesystem"), reactor)
+    return FilesystemDriver(root, Threads(reactor, threads, "txregistry-filesystem"))
 
 
 @implementer(IStorageDriver, ILocalFiles)
@@ -75,14 +74,12 @@ class FilesystemDriver:
     """Files below a root directory.
 
     :param root: an absolute path of this machine.
-    :param threads: where the file work is done; started and stopped by this driver.
-    :param reactor: where results are delivered.
+    :param threads: where the file work is done; stopped by this driver.
     """
 
-    def __init__(self, root: str, threads: ThreadPool, reactor: Any) -> None:
+    def __init__(self, root: str, threads: Threads) -> None:
         self._root = root
         self._threads = threads
-        self._reactor = reactor
         self._listings = Listings(keep=False)
         # No other process has this prefix; a random name for each would be a system call for each.
         self._prefix = uuid.uuid4().hex
@@ -103,12 +100,10 @@ class FilesystemDriver:
         for name in (_NEW, _TRASH):
             _empty(os.path.join(self._root, name))
         self._listings = Listings(keep=is_local(self._root))
-        self._threads.start()
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        if self._threads.started:
-            self._threads.stop()
+        self._threads.stop()
 
     async def read(self, path: str, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -242,7 +237,7 @@ class FilesystemDriver:
         return os.path.join(self._root, folder, f"{self._prefix}-{next(self._numbers):x}")
 
     async def _run(self, path: str, work: Callable[..., T], *args: Any) -> T:
-        return await deferToThreadPool(self._reactor, self._threads, _translated, path, work, *args)
+        return await self._threads.run(_translated, path, work, *args)
 
     def _make_directory(self, directory: str) -> None:
         """Make a directory and its parents, each synced into the one above before this returns.

@@ -205,7 +205,7 @@ def _mount(
             return answer_preflight(request, allowed)
         method = str(request.method, "ascii")
         known = "GET" if method == "HEAD" else method
-        if route.scope is not Scope.PUBLIC:
+        if route.scope is not Scope.PUBLIC and not guard.is_open:
             accesses = route.accesses(known, texts.get("name", ""))
             request.identity = await guard.admit(request, accesses, login=route.scope is Scope.LOGIN)
         if method not in allowed:
