@@ -399,13 +399,15 @@ class TlsServer(ConfiguredServer):
     authority: str = ""
     identity: tuple[str, str] | None = None
 
-    def _answers(self) -> bool:
+    def connection(self, timeout: float) -> http.client.HTTPSConnection:
+        """Return a connection that believes the authority; it is not opened yet."""
         context = ssl.create_default_context(cafile=self.authority)
         if self.identity is not None:
             context.load_cert_chain(*self.identity)
-        with contextlib.closing(
-            http.client.HTTPSConnection(self.host, timeout=5, context=context)
-        ) as connection:
+        return http.client.HTTPSConnection(self.host, timeout=timeout, context=context)
+
+    def _answers(self) -> bool:
+        with contextlib.closing(self.connection(5)) as connection:
             try:
                 connection.request("GET", "/v2/")
                 return connection.getresponse().status == 200

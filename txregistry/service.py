@@ -140,6 +140,9 @@ class RegistryService(Service):
             self._refreshing.clock = self._reactor
             self._refreshing.start(_TLS_INTERVAL, now=False)
         self._reactor.suggestThreadPoolSize(_THREADS)
+        advice = gates.advice(self._config)
+        if advice is not None:
+            _log.warn("{advice}", advice=advice)
         if not self._config.http.secret:
             _log.warn(
                 "http.secret is not set: a random one is used, so uploads cannot go on after a restart or "

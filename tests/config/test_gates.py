@@ -311,3 +311,21 @@ class ImmutableTests(LoadingCase):
         self.assertEqual(self.config(f"{SMALLEST}immutable:\n").immutable, [])
         line = self.complaint(f"{SMALLEST}immutable: ['**:v*', [a]]\n")
         self.assertTrue(line.startswith("immutable.1: found a list, expected a string"), line)
+
+
+class AdviceTests(LoadingCase):
+    """What an operator hears at the start."""
+
+    def test_everyone(self) -> None:
+        """Where everyone may pull and there are only passwords, the operator hears what docker makes of that."""
+        rules = "access: [{who: [user:a, anonymous], repositories: '**', actions: pull}]\n"
+        passwords = "auth: {htpasswd: {realm: a, path: /b}}\n"
+        self.assertIn("tokenservice", gates.advice(self.config(SMALLEST + passwords + rules)) or "")
+        for text in (
+            passwords,
+            rules,
+            rules + passwords + "tokenservice: {key: /k}\n",
+            rules + "auth: {token: {}}\n",
+            passwords + rules.replace(", anonymous", ""),
+        ):
+            self.assertIsNone(gates.advice(self.config(SMALLEST + text)), text)

@@ -39,6 +39,21 @@ def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend
     return TokenService(known, policy, terms, time.time, identity_tokens)
 
 
+def advice(config: Config) -> str | None:
+    """Return what an operator should hear of who is let in; None if there is nothing."""
+    listed = config.access if isinstance(config.access, list) else []
+    everyone = any("anonymous" in (rule["who"], *rule["who"]) for rule in listed)
+    if not everyone or config.tokenservice is not None:
+        return None
+    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+    if named is None or named[0] == "token":
+        return None
+    return (
+        "access lets everyone pull, but docker and skopeo do not pull without a login where there are only "
+        "passwords; tokenservice makes that possible"
+    )
+
+
 def prepare(config: Config, backend: IAuthBackend) -> None:
     """Make a backend ready.  This blocks for a moment.
 
