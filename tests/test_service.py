@@ -33,13 +33,13 @@ from txregistry.web.body import BATCH
 class ConfiguredServer(RegistryServer):
     """A server whose configuration a test adds to."""
 
-    more: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    more: dict[str, Any] = attrs.field(factory=dict)
 
     def config(self) -> dict[str, Any]:
         """Return the configuration with what the test wants."""
         config = super().config()
         for section, keys in self.more.items():
-            config[section] = {**config[section], **keys}
+            config[section] = {**config[section], **keys} if isinstance(keys, dict) else keys
         return config
 
 
@@ -273,7 +273,7 @@ class ListenTests(ProcessCase):
             self.assertRaises(ssl.SSLError, one.request, "GET", "/v2/")
 
     def test_client_certificates(self) -> None:
-        """With ``clientcas`` only a client with a certificate of theirs is served."""
+        """With ``clientcas`` only a client with a certificate of theirs is served, and rules can tell them apart."""
         certificate, key = make_certificate(self.directory, "server")
         client_certificate, client_key = make_certificate(self.directory, "client")
         tls = {"certificate": certificate, "key": key, "clientcas": [client_certificate]}
@@ -281,12 +281,21 @@ class ListenTests(ProcessCase):
             TXREGISTRY,
             self.directory,
             os.path.join(self.directory, "data"),
-            more={"http": {"tls": tls}},
+            more={
+                "http": {"tls": tls},
+                "access": [{"who": "claim:subject=CN=client", "repositories": "team/*", "actions": "pull"}],
+            },
             authority=certificate,
             identity=(client_certificate, client_key),
         )
         self.addCleanup(server.stop)
         server.start()
+        with contextlib.closing(server.connection(60)) as known:
+            for path, status in (("/v2/team/app/tags/list", 404), ("/v2/other/tags/list", 403)):
+                known.request("GET", path)
+                answer = known.getresponse()
+                answer.read()
+                self.assertEqual(answer.status, status)
         stranger = ssl.create_default_context(cafile=certificate)
         with contextlib.closing(
             http.client.HTTPSConnection(server.host, timeout=60, context=stranger)

@@ -114,7 +114,8 @@ class Attempt:
     :param address: the client's address, without its port.
     :param origin: what the client reached the registry by, ``https://hub.example``, with ``http.prefix`` and
         without a slash at its end.
-    :param subject: the subject of the client's TLS certificate (RFC 4514); None where it showed none.
+    :param subject: the subject of the client's TLS certificate (RFC 4514), which an authority of the operator's
+        vouches for; None where it showed none.
     """
 
     authorization: str | None = field(default=None, repr=False)

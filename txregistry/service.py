@@ -80,6 +80,9 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         headers=http.headers,
         timeout=http.idletimeout,
         access_log=not config.log.accesslog.disabled,
+        verifies_clients=http.tls is not None
+        and bool(http.tls.clientcas)
+        and "verify" in http.tls.clientauth,
     )
     return RegistryService(reactor, driver, guard, site, config, _context_factory(http))
 

@@ -27,6 +27,8 @@ class Everything:
 
     def decide(self, identity: Identity, access: Access) -> Decision:
         """See :class:`~txregistry.interfaces.IAccessPolicy`."""
+        if not identity.holds(access):
+            return Decision(False, "the token does not grant it")
         return Decision(True, "there is neither auth nor access in the configuration")
 
 

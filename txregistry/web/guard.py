@@ -65,6 +65,8 @@ class Guard:
             _log.info("request {id}: its credentials are not good", id=request.id)
             self._challenge(request, attempt, accesses, error.error)
             raise
+        if attempt.subject is not None:
+            identity = _certified(identity, attempt.subject)
         if login and identity.is_anonymous and self._challenge(request, attempt, accesses, None):
             raise errors.Unauthorized([])
         for access in accesses:
@@ -126,3 +128,9 @@ class Guard:
                 b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
             )
         return bool(challenges)
+
+
+def _certified(identity: Identity, subject: str) -> Identity:
+    """Return someone whose certificate is known too: who did not log in is called by its subject."""
+    name = subject if identity.is_anonymous else identity.name
+    return evolve(identity, name=name, claims={**identity.claims, "subject": subject})

@@ -121,7 +121,9 @@ class Request(ServerRequest):
         return b"localhost"
 
     def certificate_subject(self) -> str | None:
-        """Return the subject of the client's TLS certificate (RFC 4514); None where it showed none."""
+        """Return the subject of the client's TLS certificate (RFC 4514); None where it showed none that counts."""
+        if not self.site.verifies_clients:
+            return None
         certificate = getattr(self.channel.transport, "getPeerCertificate", lambda: None)()
         return None if certificate is None else str(certificate.to_cryptography().subject.rfc4514_string())
 

@@ -50,6 +50,7 @@ class RegistrySite(Site):
     :param headers: ``http.headers``: what every answer carries.
     :param timeout: seconds of silence after which a connection is given up.
     :param access_log: whether every answer is logged.
+    :param verifies_clients: whether TLS lets only such client certificates in as an authority signed.
     """
 
     protocol = TrackedChannel  # type: ignore[assignment]
@@ -62,6 +63,7 @@ class RegistrySite(Site):
         headers: Mapping[str, Iterable[str]] | None = None,
         timeout: float = 60,
         access_log: bool = True,
+        verifies_clients: bool = False,
     ) -> None:
         super().__init__(
             resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
@@ -73,6 +75,7 @@ class RegistrySite(Site):
         ]
         self.channels: set[TrackedChannel] = set()
         self.draining = False
+        self.verifies_clients = verifies_clients
         self._access_log = access_log
         self._emptied: Deferred[None] | None = None
 
