@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 
 from twisted.internet import reactor
@@ -105,12 +106,18 @@ class FilesystemTests(TestCase):
         self.assertEqual(os.listdir(self.root), ["_txregistry"])
         self.assertEqual(os.listdir(self.root + "/_txregistry/trash"), [])
 
-    async def test_trash_is_emptied(self) -> None:
-        """What a killed process had yet to remove is gone after the next start."""
-        left = self.root + "/_txregistry/trash/x/y"
-        os.makedirs(left)
+    async def test_leftovers_of_the_dead(self) -> None:
+        """What a killed process left is gone after a start an hour later; what another one is at stays."""
+        left = [self.root + "/_txregistry/trash/x/y", self.root + "/_txregistry/new/x"]
+        os.makedirs(left[0])
+        with open(left[1], "w"):
+            pass
         self.make()
-        self.assertFalse(os.path.exists(left))
+        self.assertEqual([os.path.exists(path) for path in left], [True, True])
+        now = time.time()
+        self.patch(time, "time", lambda: now + 3601)
+        self.make()
+        self.assertEqual([os.path.exists(path) for path in left], [False, False])
 
     async def test_bytes_are_those_of_the_file(self) -> None:
         """A file holds exactly what was written, so that Distribution can read it."""

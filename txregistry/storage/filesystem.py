@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -48,6 +49,8 @@ _NEW = "_txregistry/new"
 _TRASH = "_txregistry/trash"
 
 _ATTEMPTS = 5
+#: Seconds after which what lies in those two is taken for what a killed process left.
+_LEFT_AFTER = 3600
 
 
 def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
@@ -335,8 +338,13 @@ def _sync_new(directory: str, parent: str) -> None:
 
 
 def _empty(directory: str) -> None:
-    """Remove what a process that was killed left behind."""
+    """Remove what a process that was killed left behind, and nothing of one that runs on the same root."""
     for entry in os.scandir(directory):
+        try:
+            if time.time() - entry.stat(follow_symlinks=False).st_ctime < _LEFT_AFTER:
+                continue
+        except FileNotFoundError:
+            continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
         else:
