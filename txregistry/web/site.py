@@ -54,6 +54,7 @@ class RegistrySite(Site):
     """
 
     protocol = TrackedChannel  # type: ignore[assignment]
+    noisy = False
 
     def __init__(
         self,
