@@ -60,6 +60,10 @@ class Standard(msgspec.Struct):
     nbf: float | None = None
 
 
+#: Objects and arrays of a header at most; how deep a parser goes by itself depends on the Python.
+_HEADER_BRACKETS = 100
+
+
 def read_header(token: str, algorithms: Collection[str], types: Collection[str]) -> Header:
     """Return a token's header, which nothing vouches for yet.
 
@@ -72,7 +76,10 @@ def read_header(token: str, algorithms: Collection[str], types: Collection[str])
     if token.count(".") != 2:
         raise Refused("it does not have three parts")
     try:
-        header = msgspec.json.decode(_segment(token, 0), type=Header)
+        content = _segment(token, 0)
+        if content.count(b"[") + content.count(b"{") > _HEADER_BRACKETS:
+            raise Refused("its header is too deep")
+        header = msgspec.json.decode(content, type=Header)
     except (ValueError, RecursionError):
         raise Refused("its header cannot be read") from None
     if header.alg not in algorithms:
