@@ -7,6 +7,7 @@ grants is what was asked for and is allowed; when it is used, the rules are aske
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, frozen
@@ -14,12 +15,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txregistry import errors
-from txregistry.access import ALL, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
+from txregistry.access import ALL, CATALOG, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
 from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
 from txregistry.auth.oidc import IdentityTokens
 from txregistry.auth.token import TokenBackend
 from txregistry.interfaces import IAccessPolicy, IAuthBackend, IUserMarks
+from txregistry.reference import RepositoryName
 
 _log = Logger()
 
@@ -27,6 +29,9 @@ _log = Logger()
 PATH = "/auth/token"
 #: The user name under which an identity token is the password.
 _WORKLOAD = "oidc"
+_ACTIONS = (PULL, PUSH, DELETE)
+#: A repository, to which docker's engine adds a class when it is one of plugins.
+_REPOSITORY = re.compile(r"repository(?:\([a-z0-9]+\))?")
 #: The claim of a refresh token by which it ends when the user's password is changed.
 _MARK = "txregistry_mark"
 
@@ -187,12 +192,26 @@ class TokenService:
 
 
 def _spelt_out(accesses: Iterable[Access]) -> Iterable[Access]:
-    """Yield accesses, each once, with every action of a repository for the one that stands for all."""
+    """Yield accesses, each once, with every action of a repository for the one that stands for all.
+
+    What no request can need is left out, for anyone may ask for anything, and for a lot of it.
+    """
     seen: set[Access] = set()
     for access in accesses:
-        every = access.kind == "repository" and access.action == ALL
-        for action in (PULL, PUSH, DELETE) if every else (access.action,):
-            one = evolve(access, action=action)
+        for one in _meant(access):
             if one not in seen:
                 seen.add(one)
                 yield one
+
+
+def _meant(access: Access) -> list[Access]:
+    """Return what an access in a scope is to the guard."""
+    if access == CATALOG:
+        return [access]
+    actions = _ACTIONS if access.action == ALL else (access.action,)
+    if not set(actions) <= set(_ACTIONS) or _REPOSITORY.fullmatch(access.kind) is None:
+        return []
+    try:
+        return Access.repository(RepositoryName.parse(access.name), *actions)
+    except errors.NameInvalid:
+        return []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
 from attrs import frozen
 
 from txregistry import errors
-from txregistry.access import Access, Identity, parse_scope
+from txregistry.access import Access, Attempt, Identity, parse_scope
 from txregistry.auth.issuing import Answer
 from txregistry.auth.tokens import TokenService
 from txregistry.web.answers import answer_json
@@ -39,14 +39,7 @@ class TokenRoutes:
         }
         self._check_service(arguments)
         attempt = self.guard.attempt(request)
-        try:
-            identity = await self.service.log_in(attempt)
-        except errors.Unauthorized:
-            challenges = self.service.login_challenges(attempt)
-            request.responseHeaders.setRawHeaders(
-                b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
-            )
-            raise
+        identity = await self._known(request, attempt, self.service.log_in(attempt))
         refresh = arguments.get("offline_token", [""])[-1] == "true"
         return self._answer(request, await self.service.issue(identity, _asked(arguments), refresh))
 
@@ -58,18 +51,29 @@ class TokenRoutes:
         except ValueError:
             raise errors.RequestInvalid(message="malformed form") from None
         self._check_service(arguments)
+        attempt = self.guard.attempt(request)
         kind = _one(arguments, "grant_type")
-        identity: Identity
         if kind == "refresh_token":
-            identity = await self.service.resume(_one(arguments, "refresh_token"))
+            finding = self.service.resume(_one(arguments, "refresh_token"))
         elif kind == "password":
-            attempt = self.guard.attempt(request)
             user, password = _one(arguments, "username"), _one(arguments, "password")
-            identity = await self.service.log_in_as(attempt, user, password)
+            finding = self.service.log_in_as(attempt, user, password)
         else:
             raise errors.RequestInvalid(message="grant_type must be password or refresh_token")
+        identity = await self._known(request, attempt, finding)
         refresh = arguments.get("access_type", [""])[-1] == "offline"
         return self._answer(request, await self.service.issue(identity, _asked(arguments), refresh))
+
+    async def _known(self, request: Any, attempt: Attempt, finding: Awaitable[Identity]) -> Identity:
+        """Return who was found; ask a client whose credentials are not good for others."""
+        try:
+            return await finding
+        except errors.Unauthorized:
+            challenges = self.service.login_challenges(attempt)
+            request.responseHeaders.setRawHeaders(
+                b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
+            )
+            raise
 
     def _check_service(self, arguments: dict[str, list[str]]) -> None:
         for named in arguments.get("service", []):
