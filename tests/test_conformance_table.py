@@ -10,6 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(os.path.dirname(TESTS), "docs", "conformance.rst")
+#: Those of the spec's table "Endpoints".
+ENDPOINTS = """
+    end-1 end-2 end-3 end-4a end-4b end-4c end-5 end-6 end-7a end-7b end-8a end-8b end-9 end-10 end-11 end-12a
+    end-12b end-13 end-14
+"""
 
 _NAME = re.compile(r"``((?:[a-z_]+\.)*test_[a-z_0-9]+\.[A-Z]\w+(?:\.test_\w+)?)``")
 
@@ -23,6 +28,13 @@ class TableTests(SynchronousTestCase):
             named = _NAME.findall(file.read())
         self.assertGreater(len(named), 50)
         self.assertEqual([name for name in named if not self.exists(name)], [])
+
+    def test_endpoints(self) -> None:
+        """Every endpoint of the spec has a row that names a test."""
+        with open(PAGE, encoding="utf-8") as file:
+            table = file.read().partition("Endpoints\n---")[2].partition("\nSupport")[0]
+        rows = [row for row in table.split("   * - ")[2:] if _NAME.search(row)]
+        self.assertEqual([row.partition("\n")[0] for row in rows], ENDPOINTS.split())
 
     def exists(self, name: str) -> bool:
         module, kind, *method = re.split(r"\.(?=[A-Z])|(?<=[A-Za-z])\.(?=test_\w+$)", name)

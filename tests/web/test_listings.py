@@ -7,6 +7,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.client import Server
+from txregistry.digest import Digest
 from txregistry.web.locations import Locations
 
 
@@ -70,6 +71,16 @@ class TagsTests(SynchronousTestCase):
         """A number beyond what there is gives what there is."""
         answer = self.server.request("GET", "/v2/team/app/tags/list?n=1000000000")
         self.assertEqual(answer.json()["tags"], list(self.TAGS))
+
+    def test_longest_page(self) -> None:
+        """A page holds a thousand tags at most, whatever is asked for, and then leads to the rest."""
+        content = self.server.push_image("many", "last")
+        names = [f"{number:04}" for number in range(1000)]
+        for start in range(0, 1000, 100):
+            tags = "&".join(f"tag={name}" for name in names[start : start + 100])
+            answer = self.server.put_manifest("many", f"{Digest.of(content)}?{tags}", content)
+            self.assertEqual(answer.status, 201)
+        self.assertEqual(self.pages("/v2/many/tags/list?n=5000", "tags"), [names, ["last"]])
 
     def test_unknown_repository(self) -> None:
         """A repository that is not there is 404 NAME_UNKNOWN."""

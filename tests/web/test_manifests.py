@@ -181,6 +181,25 @@ class ManifestTests(SynchronousTestCase):
                 answer = self.server.request(method, f"/v2/a/manifests/{reference}")
                 self.assertEqual((answer.status, answer.codes), (404, ["MANIFEST_UNKNOWN"]), reference)
 
+    def test_unknown_repository(self) -> None:
+        """Whatever is asked of a repository that is not there is 404, and asking makes none."""
+        digest = Digest.of(b"x")
+        for path in ("manifests/1", f"manifests/{digest}", f"blobs/{digest}"):
+            for method in ("GET", "HEAD", "DELETE"):
+                self.assertEqual(
+                    self.server.request(method, f"/v2/nowhere/{path}").status, 404, (method, path)
+                )
+        self.assertEqual(self.server.request("GET", "/v2/_catalog").json(), {"repositories": []})
+
+    def test_namespace(self) -> None:
+        """``ns``, which clients send to mirrors, is passed over, and no namespace is said to be applied."""
+        content = self.server.push_image("a", "1")
+        for path in ("manifests/1", f"blobs/{self.config}"):
+            answer = self.server.request("GET", f"/v2/a/{path}?ns=docker.io")
+            self.assertEqual(answer.status, 200)
+            self.assertNotIn("OCI-Namespace", answer.headers)
+        self.assertEqual(self.server.request("GET", "/v2/a/manifests/1?ns=docker.io").body, content)
+
     def test_malformed_reference(self) -> None:
         """What is neither tag nor digest cannot be pushed to."""
         answer = self.server.put_manifest("a", ".x", image(self.config))

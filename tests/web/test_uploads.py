@@ -78,6 +78,16 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(answer.status, 201)
         self.assert_blob(b"abcdefghi")
 
+    def test_tiny_chunks(self) -> None:
+        """A chunk may be as small as a byte, and so no least length is announced."""
+        answer = self.server.request("POST", "/v2/a/b/blobs/uploads/")
+        self.assertNotIn("OCI-Chunk-Min-Length", answer.headers)
+        path = self.server.path(answer)
+        for start, byte in enumerate((b"a", b"b", b"c")):
+            self.assertEqual(self.chunk(path, start, byte).headers["Range"], f"0-{start}")
+        self.assertEqual(self.server.request("PUT", with_digest(path, Digest.of(b"abc"))).status, 201)
+        self.assert_blob(b"abc")
+
     def test_chunk_out_of_order(self) -> None:
         """A chunk that leaves a gap or overlaps is 416 with the range that is stored; the upload goes on."""
         path = self.server.begin("a/b")
