@@ -10,6 +10,8 @@ from attrs import field, frozen
 PULL = "pull"
 PUSH = "push"
 DELETE = "delete"
+#: What can be done with a repository.
+ACTIONS = (PULL, PUSH, DELETE)
 #: Every action; also what listing the catalog is called.
 ALL = "*"
 
@@ -40,14 +42,19 @@ class Access:
 CATALOG = Access("registry", "catalog", ALL)
 
 
-def scopes(accesses: Iterable[Access]) -> list[str]:
-    """Return accesses as token scopes, ``repository:team/app:pull,push``, one for each name, in order."""
+def by_name(accesses: Iterable[Access]) -> dict[tuple[str, str], list[str]]:
+    """Return the actions of accesses by their kinds and names, each once, all in order."""
     actions: dict[tuple[str, str], list[str]] = {}
     for access in accesses:
         known = actions.setdefault((access.kind, access.name), [])
         if access.action not in known:
             known.append(access.action)
-    return [f"{kind}:{name}:{','.join(known)}" for (kind, name), known in actions.items()]
+    return actions
+
+
+def scopes(accesses: Iterable[Access]) -> list[str]:
+    """Return accesses as token scopes, ``repository:team/app:pull,push``, one for each name, in order."""
+    return [f"{kind}:{name}:{','.join(actions)}" for (kind, name), actions in by_name(accesses).items()]
 
 
 def parse_scope(text: str) -> list[Access]:

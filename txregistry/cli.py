@@ -11,7 +11,7 @@ import click
 from twisted.internet.defer import Deferred
 
 from txregistry import __version__
-from txregistry.access import Identity
+from txregistry.access import ACTIONS, Identity
 from txregistry.auth.rules import explain
 from txregistry.config import gates
 from txregistry.config.complaints import complaints
@@ -112,7 +112,7 @@ def access() -> None:
 @click.option("--user", help="Who asks; nobody in particular if not given.")
 @click.option("--group", "groups", multiple=True, help="A group that the user's credentials name.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="What they say beside.")
-@click.option("--action", type=click.Choice(["pull", "push", "delete"]), required=True)
+@click.option("--action", type=click.Choice(ACTIONS), required=True)
 @click.argument("reference")
 @_CONFIG
 def explain_access(

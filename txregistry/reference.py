@@ -8,7 +8,9 @@ from typing import Self
 from txregistry import errors
 from txregistry.digest import Digest
 
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+#: What stands between the slashes of a repository's name.
+COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_NAME = re.compile(rf"{COMPONENT.pattern}(?:/{COMPONENT.pattern})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 #: Characters of a repository name at most; Distribution's limit, and what clients accept.

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt import PyJWS
 
-from txregistry.access import Access, Identity
+from txregistry.access import Access, Identity, by_name
 from txregistry.auth.claims import Refused, check, converted, read_header, texts, verified
 from txregistry.auth.keys import TrustedKeys, algorithms_of, public_jwk, thumbprint
 from txregistry.errors import ConfigError, Unauthorized
@@ -173,12 +173,10 @@ class Signer:
         :param groups: what the user belongs to.
         :param claims: what else is known of the user, so that rules that ask for it can be kept.
         """
-        actions: dict[tuple[str, str], list[str]] = {}
-        for access in accesses:
-            known = actions.setdefault((access.kind, access.name), [])
-            if access.action not in known:
-                known.append(access.action)
-        granted = [{"type": kind, "name": name, "actions": known} for (kind, name), known in actions.items()]
+        granted = [
+            {"type": kind, "name": name, "actions": actions}
+            for (kind, name), actions in by_name(accesses).items()
+        ]
         own = self._standard(identity_name, service, issuer, lifetime, now, groups)
         return self._signed("JWT", {**_others(claims), **own, "access": granted})
 

@@ -9,15 +9,13 @@ from typing import Any
 from attrs import field, frozen
 from zope.interface import implementer
 
-from txregistry.access import CATALOG, DELETE, PULL, PUSH, Access, Decision, Identity
+from txregistry.access import ACTIONS, CATALOG, Access, Decision, Identity
 from txregistry.errors import ConfigError
 from txregistry.globs import matches
 from txregistry.interfaces import IAccessPolicy
-from txregistry.reference import RepositoryName
+from txregistry.reference import COMPONENT, RepositoryName
 
-_ACTIONS = (PULL, PUSH, DELETE)
 _WHO = re.compile(r"anonymous|authenticated|(?:user|group):[^:].*|claim:[^=]+=.*")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
 
 @implementer(IAccessPolicy)
@@ -133,8 +131,8 @@ def _rule(number: int, option: Mapping[str, Any]) -> Rule:
             raise ConfigError(f"{number}.who", f"found {text!r}, expected {expected}")
     actions = _texts(number, option, "actions")
     for action in actions:
-        if action not in _ACTIONS:
-            raise ConfigError(f"{number}.actions", f"found {action!r}, expected one of {', '.join(_ACTIONS)}")
+        if action not in ACTIONS:
+            raise ConfigError(f"{number}.actions", f"found {action!r}, expected one of {', '.join(ACTIONS)}")
     return Rule(tuple(who), tuple(_texts(number, option, "repositories")), frozenset(actions))
 
 
@@ -150,7 +148,7 @@ def _covers(pattern: str, identity: Identity, name: str) -> bool:
     if "$username" in pattern:
         user = identity.name
         # A name that is not itself a part of a repository's name could reach into other repositories.
-        if user is None or _COMPONENT.fullmatch(user) is None:
+        if user is None or COMPONENT.fullmatch(user) is None:
             return False
         pattern = pattern.replace("$username", user)
     return matches(pattern, name)

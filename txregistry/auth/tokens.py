@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txregistry import errors
-from txregistry.access import ALL, CATALOG, DELETE, PULL, PUSH, Access, Attempt, Identity, scopes
+from txregistry.access import ACTIONS, ALL, CATALOG, Access, Attempt, Identity, scopes
 from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
 from txregistry.auth.oidc import IdentityTokens
@@ -29,7 +29,6 @@ _log = Logger()
 PATH = "/auth/token"
 #: The user name under which an identity token is the password.
 _WORKLOAD = "oidc"
-_ACTIONS = (PULL, PUSH, DELETE)
 #: A repository, to which docker's engine adds a class when it is one of plugins.
 _REPOSITORY = re.compile(r"repository(?:\([a-z0-9]+\))?")
 #: The claim of a refresh token by which it ends when the user's password is changed.
@@ -156,9 +155,15 @@ class TokenService:
         """
         terms, now = self.terms, self._now()
         granted = [access for access in _spelt_out(asked) if self._allows(identity, access)]
-        claims = dict(identity.claims)
         token = self._signer.issue(
-            identity.name, terms.service, terms.issuer, granted, terms.lifetime, now, identity.groups, claims
+            identity.name,
+            terms.service,
+            terms.issuer,
+            granted,
+            terms.lifetime,
+            now,
+            identity.groups,
+            identity.claims,
         )
         refresh_token = None
         mark = await self._mark(identity.name) if refresh else None
@@ -170,7 +175,7 @@ class TokenService:
                 terms.refresh_lifetime,
                 now,
                 identity.groups,
-                {**claims, _MARK: mark},
+                {**identity.claims, _MARK: mark},
             )
         return Answer(token, terms.lifetime, now, refresh_token, " ".join(scopes(granted)))
 
@@ -208,8 +213,8 @@ def _meant(access: Access) -> list[Access]:
     """Return what an access in a scope is to the guard."""
     if access == CATALOG:
         return [access]
-    actions = _ACTIONS if access.action == ALL else (access.action,)
-    if not set(actions) <= set(_ACTIONS) or _REPOSITORY.fullmatch(access.kind) is None:
+    actions = ACTIONS if access.action == ALL else (access.action,)
+    if not set(actions) <= set(ACTIONS) or _REPOSITORY.fullmatch(access.kind) is None:
         return []
     try:
         return Access.repository(RepositoryName.parse(access.name), *actions)

@@ -40,9 +40,14 @@ def manifests(name: str) -> str:
     return f"{REPOSITORIES}/{name}/_manifests"
 
 
+def revisions(name: str, algorithm: str) -> str:
+    """Return the directory of a repository's manifests of one digest algorithm."""
+    return f"{manifests(name)}/revisions/{algorithm}"
+
+
 def revision_link(name: str, digest: Digest) -> str:
     """Return what says that a repository has a manifest."""
-    return f"{manifests(name)}/revisions/{digest.algorithm}/{digest.hex}/link"
+    return f"{revisions(name, digest.algorithm)}/{digest.hex}/link"
 
 
 def tags(name: str) -> str:
@@ -63,11 +68,6 @@ def tag_link(name: str, tag: str) -> str:
 def tag_history_link(name: str, tag: str, digest: Digest) -> str:
     """Return what says that a tag has pointed to a manifest."""
     return f"{tags(name)}/{tag}/index/{digest.algorithm}/{digest.hex}/link"
-
-
-def revisions(name: str, algorithm: str) -> str:
-    """Return the directory of a repository's manifests of one digest algorithm."""
-    return f"{manifests(name)}/revisions/{algorithm}"
 
 
 def referrers(name: str, subject: Digest) -> str:

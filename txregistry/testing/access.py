@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txregistry.access import ANONYMOUS, CATALOG, DELETE, PULL, PUSH, Access, Decision, Identity
+from txregistry.access import ACTIONS, ANONYMOUS, CATALOG, PULL, Access, Decision, Identity
 from txregistry.interfaces import IAccessPolicy
-
-_ACTIONS = (PULL, PUSH, DELETE)
 
 if TYPE_CHECKING:
     _Base = SynchronousTestCase
@@ -42,7 +40,7 @@ class AccessPolicyContract(_Base):
         people = (ANONYMOUS, Identity(""), Identity("a"), Identity("../x/**"), self.make_identity())
         accesses = [CATALOG, Access("unheard of", "a", PULL), Access("repository", "a", "unheard of")]
         for name in ("team/app", "a", "*", "**", "$username", ""):
-            accesses += Access.repository(name, *_ACTIONS)
+            accesses += Access.repository(name, *ACTIONS)
         for identity in people:
             for access in accesses:
                 decision = policy.decide(identity, access)
