@@ -68,26 +68,6 @@ class _Type(msgspec.Struct, frozen=True, rename="camel"):
     manifests: msgspec.Raw = msgspec.Raw()
 
 
-@frozen
-class Manifest:
-    """A manifest that was checked.
-
-    :param media_type: its type.
-    :param content: its bytes, as pushed.
-    :param config: what its config descriptor says; None where there is none.
-    :param layers: what its layers' descriptors say.
-    :param children: what its manifests' descriptors say.
-    :param subject: the digest of the manifest that it refers to; None where there is none.
-    """
-
-    media_type: str
-    content: bytes
-    config: Descriptor | None
-    layers: tuple[Descriptor, ...]
-    children: tuple[Descriptor, ...]
-    subject: Digest | None
-
-
 class Referrer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a list of referrers says of one (distribution-spec, "Listing Referrers").
 
@@ -105,6 +85,43 @@ class Referrer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     annotations: dict[str, str] | None = None
 
 
+@frozen
+class Manifest:
+    """A manifest that was read.
+
+    :param media_type: its type.
+    :param content: its bytes, as pushed.
+    :param config: what its config descriptor says; None where there is none.
+    :param layers: what its layers' descriptors say.
+    :param children: what its manifests' descriptors say.
+    :param subject: the digest of the manifest that it refers to; None where there is none.
+    :param artifact_type: what it says of itself, else its config's type; None for an index that says nothing.
+    :param annotations: its annotations.
+    """
+
+    media_type: str
+    content: bytes
+    config: Descriptor | None
+    layers: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...]
+    subject: Digest | None
+    artifact_type: str | None
+    annotations: dict[str, str] | None
+
+    def referrer(self, digest: Digest) -> Referrer:
+        """Return what a list of referrers says of it.
+
+        :param digest: its own.
+        """
+        return Referrer(
+            media_type=self.media_type,
+            digest=str(digest),
+            size=len(self.content),
+            artifact_type=self.artifact_type,
+            annotations=self.annotations or None,
+        )
+
+
 def media_type_of(content: bytes) -> str:
     """Return the type of a stored manifest: what it says of itself, else by its shape.
 
@@ -114,8 +131,7 @@ def media_type_of(content: bytes) -> str:
         document = msgspec.json.decode(content, type=_Type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise errors.ManifestInvalid(message="the stored manifest cannot be read") from error
-    is_index = bytes(document.manifests) not in (b"", b"null")
-    return document.media_type or (media.OCI_INDEX if is_index else media.OCI_MANIFEST)
+    return document.media_type or _type_by_shape(bytes(document.manifests) not in (b"", b"null"))
 
 
 def parse(content: bytes, content_type: str) -> Manifest:
@@ -141,14 +157,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
     for descriptor in (document.config, *(document.layers or ()), *(document.manifests or ())):
         if descriptor is not None:
             Digest.parse(descriptor.digest)
-    return Manifest(
-        media_type,
-        content,
-        config=document.config,
-        layers=tuple(document.layers or ()),
-        children=tuple(document.manifests or ()),
-        subject=None if document.subject is None else Digest.parse(document.subject.digest),
-    )
+    return _manifest(document, media_type, content)
 
 
 def referrer_of(content: bytes, digest: Digest) -> tuple[Digest, Referrer] | None:
@@ -158,22 +167,14 @@ def referrer_of(content: bytes, digest: Digest) -> tuple[Digest, Referrer] | Non
     :returns: None if it has no subject, or none that can be read.
     """
     document = _read(content)
-    if document is None or document.subject is None:
+    if document is None:
         return None
+    media_type = document.media_type or _type_by_shape(document.manifests is not None)
     try:
-        subject = Digest.parse(document.subject.digest)
+        found = _manifest(document, media_type, content)
     except errors.DigestInvalid:
         return None
-    media_type = media_type_of(content)
-    artifact_type = document.artifact_type or (document.config.media_type if document.config else None)
-    referrer = Referrer(
-        media_type=media_type,
-        digest=str(digest),
-        size=len(content),
-        artifact_type=artifact_type,
-        annotations=document.annotations or None,
-    )
-    return subject, referrer
+    return None if found.subject is None else (found.subject, found.referrer(digest))
 
 
 def children_of(content: bytes) -> list[Digest]:
@@ -186,6 +187,23 @@ def children_of(content: bytes) -> list[Digest]:
         except errors.DigestInvalid:
             continue
     return found
+
+
+def _manifest(document: _Document, media_type: str, content: bytes) -> Manifest:
+    return Manifest(
+        media_type,
+        content,
+        config=document.config,
+        layers=tuple(document.layers or ()),
+        children=tuple(document.manifests or ()),
+        subject=None if document.subject is None else Digest.parse(document.subject.digest),
+        artifact_type=document.artifact_type or (document.config.media_type if document.config else None),
+        annotations=document.annotations,
+    )
+
+
+def _type_by_shape(is_index: bool) -> str:
+    return media.OCI_INDEX if is_index else media.OCI_MANIFEST
 
 
 def _read(content: bytes) -> _Document | None:

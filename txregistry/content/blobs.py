@@ -9,7 +9,6 @@ from txregistry import errors
 from txregistry.content import layout
 from txregistry.content.links import Links
 from txregistry.digest import Digest
-from txregistry.interfaces import IStorageDriver
 from txregistry.reference import RepositoryName
 
 _log = Logger()
@@ -33,11 +32,9 @@ class Blob:
 class Blobs:
     """Finds and links blobs.
 
-    :param driver: where their bytes are.
     :param links: which repository has which.
     """
 
-    driver: IStorageDriver
     links: Links
 
     async def find(self, name: RepositoryName, digest: Digest) -> Blob:
@@ -46,14 +43,9 @@ class Blobs:
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
         """
         target = await self._target(name, digest)
-        if target is None:
+        if target is None or (info := await self.links.bytes_of(target)) is None:
             raise errors.BlobUnknown({"digest": str(digest)})
-        path = layout.blob_data(target)
-        try:
-            info = await self.driver.stat(path)
-        except errors.PathUnknown:
-            raise errors.BlobUnknown({"digest": str(digest)}) from None
-        return Blob(digest, info.size, path)
+        return Blob(digest, info.size, layout.blob_data(target))
 
     async def has(self, name: RepositoryName, digest: Digest) -> bool:
         """Say whether a repository has a blob."""
@@ -69,11 +61,7 @@ class Blobs:
         :param source: the repository that has it; None for whichever has.
         """
         stored = digest if source is None else await self._target(source, digest)
-        if stored is None:
-            return False
-        try:
-            await self.driver.stat(layout.blob_data(stored))
-        except errors.PathUnknown:
+        if stored is None or await self.links.bytes_of(stored) is None:
             return False
         await self.links.write(layout.layer_link(target, digest), stored)
         return True

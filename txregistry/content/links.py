@@ -1,4 +1,4 @@
-"""Links: the small files by which one thing points to another."""
+"""Links: the small files by which one thing points to another, and what they lead to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from txregistry import errors
+from txregistry.content import layout
 from txregistry.digest import Digest
-from txregistry.interfaces import IStorageDriver
+from txregistry.interfaces import FileInfo, IStorageDriver
+from txregistry.manifest import SIZE_LIMIT
+from txregistry.reference import RepositoryName
 
 _log = Logger()
 
@@ -24,7 +27,7 @@ _AT_ONCE = 16
 
 @frozen
 class Links:
-    """Reads and writes links.
+    """Reads and writes links, and follows them.
 
     :param driver: where they are.
     """
@@ -50,6 +53,30 @@ class Links:
     async def write(self, path: str, digest: Digest) -> None:
         """Make a link, or make it point elsewhere; return when it is durable."""
         await self.driver.write(path, str(digest).encode("ascii"))
+
+    async def bytes_of(self, digest: Digest) -> FileInfo | None:
+        """Return what is known of the bytes of a blob or manifest; None where there are none."""
+        try:
+            return await self.driver.stat(layout.blob_data(digest))
+        except errors.PathUnknown:
+            return None
+
+    async def manifest(self, name: RepositoryName, digest: Digest) -> bytes | None:
+        """Return a manifest's bytes; None where the repository has none of that digest.
+
+        :raises txregistry.errors.StorageFault: what is stored is not what was pushed.
+        """
+        target = await self.read(layout.revision_link(name, digest))
+        if target is None:
+            return None
+        path = layout.blob_data(target)
+        try:
+            content = await self.driver.read(path, SIZE_LIMIT)
+        except errors.PathUnknown:
+            return None
+        if Digest.of(content, digest.algorithm) != digest:
+            raise errors.StorageFault(path, "a manifest whose bytes have another digest than its name")
+        return content
 
     async def delete(self, path: str) -> bool:
         """Remove a link, or a directory of links; say whether there was one."""

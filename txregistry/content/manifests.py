@@ -22,8 +22,8 @@ from txregistry.validation import Rules
 
 _log = Logger()
 
-#: Bytes beyond which a manifest is parsed in a thread: below, the hop would take longer.
-_PARSED_AT_ONCE = 64 * 1024
+#: Bytes beyond which a manifest is parsed and hashed in a thread: below, the hop would take longer.
+_READ_AT_ONCE = 64 * 1024
 
 
 @frozen
@@ -62,7 +62,7 @@ class Manifests:
     :param referrers: which of them refer to others.
     :param rules: what they must have.
     :param protection: which tags must stay as they are.
-    :param in_thread: where large ones are parsed.
+    :param in_thread: where large ones are parsed and hashed.
     """
 
     links: Links
@@ -83,20 +83,13 @@ class Manifests:
         :raises txregistry.errors.StorageFault: what is stored is not what was pushed.
         """
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
-        target = digest and await self.links.read(layout.revision_link(name, digest))
-        if digest is None or target is None:
+        if digest is None or (content := await self.links.manifest(name, digest)) is None:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
-        path = layout.blob_data(target)
-        try:
-            content = await self.links.driver.read(path, manifest.SIZE_LIMIT)
-        except errors.PathUnknown:
-            raise errors.ManifestUnknown({"name": name, "reference": str(reference)}) from None
-        if Digest.of(content, digest.algorithm) != digest:
-            raise errors.StorageFault(path, "a manifest whose bytes have another digest than its name")
         try:
             return StoredManifest(digest, manifest.media_type_of(content), content)
         except errors.ManifestInvalid:
-            raise errors.StorageFault(path, "what is linked as a manifest is none") from None
+            link = layout.revision_link(name, digest)
+            raise errors.StorageFault(link, "what is linked as a manifest is none") from None
 
     async def put(
         self,
@@ -123,15 +116,16 @@ class Manifests:
         :raises txregistry.errors.PreconditionFailed: *allows* said no.
         :raises txregistry.errors.Denied: a tag is protected, and points elsewhere.
         """
-        if len(content) > _PARSED_AT_ONCE:
-            parsed = await self.in_thread(lambda: manifest.parse(content, content_type))
-        else:
-            parsed = manifest.parse(content, content_type)
-        digest = Digest.of(content, CANONICAL if isinstance(reference, Tag) else reference.algorithm)
+
+        def read() -> tuple[manifest.Manifest, Digest]:
+            algorithm = CANONICAL if isinstance(reference, Tag) else reference.algorithm
+            return manifest.parse(content, content_type), Digest.of(content, algorithm)
+
+        parsed, digest = read() if len(content) <= _READ_AT_ONCE else await self.in_thread(read)
         if isinstance(reference, Digest) and digest != reference:
             raise errors.DigestInvalid({"digest": str(reference)})
-        referred = manifest.referrer_of(content, digest)
-        if referred is not None and not fits(referred[1]):
+        referrer = parsed.referrer(digest)
+        if parsed.subject is not None and not fits(referrer):
             raise errors.ManifestTooLarge(message="too large to be listed as a referrer")
         async with self._lock(name):
             if allows is not None and not allows(await self._current(name, reference)):
@@ -140,9 +134,9 @@ class Manifests:
             await self._require_movable(name, pointed, digest)
             await self._require_references(name, parsed)
             await self.links.driver.write(layout.blob_data(digest), content)
-            if referred is not None:
+            if parsed.subject is not None:
                 # Before the link: an entry without one is not listed, a manifest without an entry never would be.
-                await self.referrers.add(name, *referred)
+                await self.referrers.add(name, parsed.subject, referrer)
             await self.links.write(layout.revision_link(name, digest), digest)
             for tag in pointed:
                 await self.tags.point(name, tag, digest)
@@ -237,13 +231,7 @@ class Manifests:
 
     async def _has(self, name: RepositoryName, digest: Digest) -> bool:
         target = await self.links.read(layout.revision_link(name, digest))
-        if target is None:
-            return False
-        try:
-            await self.links.driver.stat(layout.blob_data(target))
-        except errors.PathUnknown:
-            return False
-        return True
+        return target is not None and await self.links.bytes_of(target) is not None
 
     def _lock(self, name: RepositoryName) -> DeferredLock:
         """Return what keeps a tag from being pointed to a manifest that is being deleted."""

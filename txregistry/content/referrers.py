@@ -146,21 +146,11 @@ class Referrers:
 
     async def _manifest(self, name: RepositoryName, digest: Digest) -> bytes | None:
         """Return a manifest's bytes; None if there are none, or they are damaged."""
-        target = await self.links.read(layout.revision_link(name, digest))
-        if target is None:
-            return None
-        path = layout.blob_data(target)
         try:
-            content = await self.links.driver.read(path, manifest.SIZE_LIMIT)
-        except errors.PathUnknown:
-            return None
+            return await self.links.manifest(name, digest)
         except errors.StorageFault as error:
-            _log.error("cannot read a manifest: {error}", error=error, path=path)
+            _log.error("cannot read a manifest: {error}", error=error)
             return None
-        if Digest.of(content, digest.algorithm) != digest:
-            _log.error("the manifest {path} is damaged: it has another digest", path=path)
-            return None
-        return content
 
 
 def fits(referrer: Referrer) -> bool:

@@ -48,7 +48,7 @@ class Registry:
         :param protection: which tags must stay as they are; none if not given.
         """
         links = Links(driver)
-        blobs = Blobs(driver, links)
+        blobs = Blobs(links)
         tags = Tags(links)
         referrers = Referrers(links, tags)
         return cls(
