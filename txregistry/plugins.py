@@ -9,7 +9,6 @@ The second part is a dotted name, so that nothing of the driver is imported befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -18,79 +17,54 @@ from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 from txregistry.errors import ConfigError
-from txregistry.interfaces import (
-    IAccessPolicy,
-    IAccessPolicyMaker,
-    IAuthBackend,
-    IAuthBackendMaker,
-    IStorageDriver,
-    IStorageDriverMaker,
-)
+from txregistry.interfaces import IAccessPolicyMaker, IAuthBackendMaker, IStorageDriverMaker
 
 T = TypeVar("T")
 
 
-def _load(factory: str) -> Callable[..., Any]:
-    try:
-        found: Callable[..., Any] = namedAny(factory)
-    except (ImportError, AttributeError, InvalidName) as error:
-        problem = f"installed, but {factory} cannot be imported: {error}"
-        raise ConfigError("", problem) from error
-    return found
+@frozen
+class _Maker:
+    name: str
+    factory: str
+
+    def make(self, options: Any, reactor: Any) -> Any:
+        """Make what was announced, by calling what the dotted name leads to.
+
+        :raises txregistry.errors.ConfigError: it leads nowhere, or the options are wrong.
+        """
+        try:
+            factory = namedAny(self.factory)
+        except (ImportError, AttributeError, InvalidName) as error:
+            problem = f"installed, but {self.factory} cannot be imported: {error}"
+            raise ConfigError("", problem) from error
+        return factory(options, reactor)
 
 
 @implementer(IPlugin, IStorageDriverMaker)
-@frozen
-class StorageDriverMaker:
+class StorageDriverMaker(_Maker):
     """Announces a storage driver.
 
     :param name: what ``storage:`` in the configuration calls it.
     :param factory: the dotted name of ``make(options, reactor)``.
     """
 
-    name: str
-    factory: str
-
-    def make(self, options: Mapping[str, Any], reactor: Any) -> IStorageDriver:
-        """See :meth:`txregistry.interfaces.IStorageDriverMaker.make`."""
-        driver: IStorageDriver = _load(self.factory)(options, reactor)
-        return driver
-
 
 @implementer(IPlugin, IAuthBackendMaker)
-@frozen
-class AuthBackendMaker:
+class AuthBackendMaker(_Maker):
     """Announces an auth backend.
 
     :param name: what ``auth:`` in the configuration calls it.
     :param factory: the dotted name of ``make(options, reactor)``.
     """
 
-    name: str
-    factory: str
-
-    def make(self, options: Mapping[str, Any], reactor: Any) -> IAuthBackend:
-        """See :meth:`txregistry.interfaces.IAuthBackendMaker.make`."""
-        backend: IAuthBackend = _load(self.factory)(options, reactor)
-        return backend
-
 
 @implementer(IPlugin, IAccessPolicyMaker)
-@frozen
-class AccessPolicyMaker:
+class AccessPolicyMaker(_Maker):
     """Announces an access policy.
 
     :param name: what ``access:`` in the configuration calls it.
     :param factory: the dotted name of ``make(options, reactor)``.
     """
-
-    name: str
-    factory: str
-
-    def make(self, options: Any, reactor: Any) -> IAccessPolicy:
-        """See :meth:`txregistry.interfaces.IAccessPolicyMaker.make`."""
-        policy: IAccessPolicy = _load(self.factory)(options, reactor)
-        return policy
 
 
 def installed(interface: type[T]) -> dict[str, list[T]]:
