@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from twisted.internet.ssl import (
 )
 from twisted.logger import Logger
 
+from txregistry.auth import files
 from txregistry.config.schema import Tls
 from txregistry.config.values import CIPHER_SUITES
 from txregistry.errors import ConfigError
@@ -66,8 +66,8 @@ class ServerCertificates:
         else:
             _log.info("new TLS files are in force")
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        return [_identity(path) for path in (self._tls.certificate, self._tls.key, *self._tls.clientcas)]
+    def _look(self) -> list[files.State | None]:
+        return [_state(path) for path in (self._tls.certificate, self._tls.key, *self._tls.clientcas)]
 
 
 def make_context(tls: Tls) -> SSL.Context:
@@ -123,12 +123,11 @@ def _ask_for_certificate(context: SSL.Context, clientauth: str) -> None:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
 
 
-def _identity(path: str) -> tuple[int, int, int] | None:
+def _state(path: str) -> files.State | None:
     try:
-        found = os.stat(path)
+        return files.state(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _certificates(content: bytes) -> list[crypto.X509]:
@@ -140,11 +139,9 @@ def _private_key(content: bytes) -> crypto.PKey:
 
 
 def _load(where: str, path: str, read: Callable[[bytes], T]) -> T:
+    content = files.read(path, where)
     try:
-        with open(path, "rb") as file:
-            return read(file.read())
-    except OSError as error:
-        raise ConfigError(where, f"cannot read {path}: {error.strerror}") from None
+        return read(content)
     except (ValueError, TypeError):
         raise ConfigError(
             where, f"{path} does not hold what it should, in PEM and without a password"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt import PyJWS
 
 from txregistry.access import Access, Identity, by_name
+from txregistry.auth import files
 from txregistry.auth.claims import Refused, check, converted, read_header, texts, verified
 from txregistry.auth.keys import TrustedKeys, algorithms_of, public_jwk, thumbprint
 from txregistry.errors import ConfigError, Unauthorized
@@ -109,11 +109,9 @@ class Signer:
         :param where: the configuration's key that named it.
         :raises txregistry.errors.ConfigError: it cannot be used.
         """
+        content = files.read(path, where)
         try:
-            with open(path, "rb") as file:
-                key = load_pem_private_key(file.read(), password=None)
-        except OSError as error:
-            raise ConfigError(where, f"cannot read {path}: {error.strerror}") from None
+            key = load_pem_private_key(content, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigError(
                 where, f"{path} does not hold a private key in PEM without a password"
@@ -137,7 +135,7 @@ class Signer:
         """
         try:
             if not os.path.lexists(path):
-                _make_key(path)
+                files.create(path, _new_key())
         except OSError as error:
             raise ConfigError(where, f"cannot make {path}: {error.strerror}") from None
         return cls.load(path, where)
@@ -254,26 +252,6 @@ def _others(claims: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (claims or {}).items() if name not in _OWN}
 
 
-def _make_key(path: str) -> None:
-    """Make a key and put it in place whole, for the owner's eyes only, unless another process was first."""
+def _new_key() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
-    content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    directory = os.path.dirname(os.path.abspath(path))
-    # mkstemp's files have mode 0600.
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".txregistry-key-")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        os.unlink(temporary)
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -30,6 +30,9 @@ from cryptography.x509.verification import (
 )
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
+
+from txregistry.auth import files
+from txregistry.errors import ConfigError
 
 PublicKey: TypeAlias = (
     rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
@@ -148,6 +151,20 @@ class TrustedKeys:
         if not named:
             raise ValueError("is a JWK set without a key that can be used for signatures")
         return cls(named)
+
+    @classmethod
+    def load(cls, path: str, where: str, read: Callable[[bytes], TrustedKeys]) -> TrustedKeys:
+        """Return the keys in a file.  This blocks.
+
+        :param where: the configuration's key that named it.
+        :param read: :meth:`from_certificates` or :meth:`from_jwks`.
+        :raises txregistry.errors.ConfigError: it cannot be used.
+        """
+        content = files.read(path, where)
+        try:
+            return read(content)
+        except ValueError as error:
+            raise ConfigError(where, f"{path} {error}") from None
 
     def __or__(self, other: TrustedKeys) -> TrustedKeys:
         return TrustedKeys({**self.named, **other.named}, self.roots + other.roots)

@@ -122,13 +122,7 @@ class _Source:
     def prepare(self) -> None:
         """Read the keys, where they are in a file."""
         if self._issuer.jwks is not None:
-            try:
-                with open(self._issuer.jwks, "rb") as file:
-                    self._keys = TrustedKeys.from_jwks(file.read())
-            except OSError as error:
-                raise ConfigError("jwks", f"cannot read {self._issuer.jwks}: {error.strerror}") from None
-            except ValueError as error:
-                raise ConfigError("jwks", f"{self._issuer.jwks} {error}") from None
+            self._keys = TrustedKeys.load(self._issuer.jwks, "jwks", TrustedKeys.from_jwks)
 
     def close(self) -> None:
         """Fetch no more."""

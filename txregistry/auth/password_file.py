@@ -6,10 +6,10 @@ import contextlib
 import os
 import secrets
 import stat
-from typing import TypeAlias
 
 from twisted.logger import Logger
 
+from txregistry.auth import files
 from txregistry.auth.passwords import LineInvalid, Passwords, hash_line
 from txregistry.errors import ConfigError
 
@@ -18,9 +18,6 @@ _log = Logger()
 #: Bytes; some 200 000 users.
 _LARGEST = 16 * 1024 * 1024
 _OPTION = "path"
-
-#: What changes when a file does: its inode, its size, the time of its last change in nanoseconds.
-_State: TypeAlias = tuple[int, int, int]
 
 
 class PasswordFile:
@@ -31,7 +28,7 @@ class PasswordFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._seen: _State | None = None
+        self._seen: files.State | None = None
 
     def load(self) -> Passwords:
         """Return what the file says, after making one if there is none.
@@ -41,7 +38,7 @@ class PasswordFile:
         try:
             if not os.path.lexists(self.path):
                 self._create()
-            self._seen = self._state()
+            self._seen = files.state(self.path)
         except OSError as error:
             raise self._unusable(error) from None
         return self._read()
@@ -52,7 +49,7 @@ class PasswordFile:
         :raises txregistry.errors.ConfigError: it has changed to what cannot be used.  That is said once.
         """
         try:
-            state = self._state()
+            state = files.state(self.path)
         except OSError as error:
             if self._seen is None:
                 return None
@@ -63,10 +60,6 @@ class PasswordFile:
         # The file may change again before it is read: it is then read again at the next look.
         self._seen = state
         return self._read()
-
-    def _state(self) -> _State:
-        found = os.stat(self.path)
-        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _read(self) -> Passwords:
         try:
@@ -85,28 +78,15 @@ class PasswordFile:
             raise ConfigError(_OPTION, f"{self.path}, {error}") from None
 
     def _create(self) -> None:
-        """Make a file with one user, as Distribution does, whole or not at all."""
+        """Make a file with one user, as Distribution does."""
         _make_directory(os.path.dirname(self.path))
         password = secrets.token_urlsafe(32)
-        temporary = f"{self.path}.{secrets.token_hex(8)}"
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(hash_line("docker", password) + "\n")
-                file.flush()
-                os.fsync(descriptor)
-            # Unlike a rename this leaves alone what another process has put there meanwhile.
-            os.link(temporary, self.path)
-        except FileExistsError:
-            return
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        _log.warn(
-            "{path} was missing and has been made; user: docker, password: {password}",
-            path=self.path,
-            password=password,
-        )
+        if files.create(self.path, f"{hash_line('docker', password)}\n".encode("ascii")):
+            _log.warn(
+                "{path} was missing and has been made; user: docker, password: {password}",
+                path=self.path,
+                password=password,
+            )
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(_OPTION, f"cannot use {self.path}: {error.strerror}")

@@ -115,13 +115,7 @@ def load_keys(files: Mapping[str, str], algorithms: Collection[str]) -> TrustedK
     keys = TrustedKeys()
     for option, path in files.items():
         read = TrustedKeys.from_certificates if option == "rootcertbundle" else TrustedKeys.from_jwks
-        try:
-            with open(path, "rb") as file:
-                keys |= read(file.read())
-        except OSError as error:
-            raise ConfigError(option, f"cannot read {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(option, f"{path} {error}") from None
+        keys |= TrustedKeys.load(path, option, read)
     if keys.algorithms().isdisjoint(algorithms):
         suited = ", ".join(sorted(keys.algorithms()))
         raise ConfigError("signingalgorithms", f"no key suits any of them; the keys suit {suited}")
