@@ -24,6 +24,7 @@ FLOORS = {
         "ranges",
         "validation",
         "globs",
+        "headers",
         "protection",
         "paths",
         "access",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txregistry.auth.basic import Credentials, challenge, is_realm
+from txregistry.auth.basic import Credentials, challenge
 from txregistry.errors import Unauthorized
+from txregistry.headers import is_printable
 from txregistry.testing.auth import basic
 
 
@@ -51,5 +52,5 @@ class ChallengeTests(SynchronousTestCase):
     def test_realms(self) -> None:
         """A realm that could break a header, or not be sent at all, is none."""
         for realm in ("", "a\nb", "a\r\nX: y", "a\n", "caf\xe9", "\0", 1, None, ["a"]):
-            self.assertFalse(is_realm(realm), repr(realm))
-        self.assertTrue(is_realm("Registry Realm"))
+            self.assertFalse(is_printable(realm), repr(realm))
+        self.assertTrue(is_printable("Registry Realm"))

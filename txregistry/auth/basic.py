@@ -8,11 +8,11 @@ import re
 from attrs import field, frozen
 
 from txregistry.errors import Unauthorized
+from txregistry.headers import quoted
 
 _AUTHORIZATION = re.compile(
     r"basic +((?:[A-Z0-9+/]{4})*(?:[A-Z0-9+/]{2}==|[A-Z0-9+/]{3}=)?) *", re.IGNORECASE | re.ASCII
 )
-_TEXT = re.compile(r"[\x20-\x7e]+")
 
 
 @frozen
@@ -40,12 +40,9 @@ class Credentials:
         return cls(user, password)
 
 
-def is_realm(realm: object) -> bool:
-    """Say whether something can be a realm: one line of printable ASCII."""
-    return isinstance(realm, str) and _TEXT.fullmatch(realm) is not None
-
-
 def challenge(realm: str) -> str:
-    """Return the value of ``WWW-Authenticate`` that asks for a user and a password."""
-    escaped = realm.replace("\\", "\\\\").replace('"', '\\"')
-    return f'Basic realm="{escaped}"'
+    """Return the value of ``WWW-Authenticate`` that asks for a user and a password.
+
+    :param realm: what the password is for, one line of printable ASCII.
+    """
+    return f"Basic realm={quoted(realm)}"

@@ -14,8 +14,9 @@ from twisted.internet.defer import maybeDeferred
 from zope.interface import implementer
 
 from txregistry.access import ANONYMOUS, Access, Attempt, Identity
-from txregistry.auth.basic import Credentials, challenge, is_realm
+from txregistry.auth.basic import Credentials, challenge
 from txregistry.errors import ConfigError, Unauthorized
+from txregistry.headers import is_printable
 from txregistry.interfaces import IAuthBackend
 
 _NAME = "cred"
@@ -31,7 +32,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> CredBackend:
     text, realm = rest.pop(_NAME, None), rest.pop("realm", "registry")
     if rest:
         raise ConfigError(min(rest), f"unknown key; expected {_NAME} or realm")
-    if not is_realm(realm):
+    if not is_printable(realm):
         raise ConfigError("realm", f"expected a line of printable ASCII, found {realm!r}")
     if not isinstance(text, str):
         raise ConfigError("", f"expected a checker such as file:/etc/passwords, found {text!r}")

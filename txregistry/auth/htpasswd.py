@@ -16,12 +16,13 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from txregistry.access import ANONYMOUS, Access, Attempt, Identity
-from txregistry.auth.basic import Credentials, challenge, is_realm
+from txregistry.auth.basic import Credentials, challenge
 from txregistry.auth.flights import Flights
 from txregistry.auth.password_file import PasswordFile
 from txregistry.auth.passwords import Passwords, hash_line
 from txregistry.auth.throttle import Throttle, network
 from txregistry.errors import ConfigError, TooManyRequests, Unauthorized
+from txregistry.headers import is_printable
 from txregistry.interfaces import IAuthBackend, IUserMarks
 
 __all__ = ["Htpasswd", "hash_line", "make"]
@@ -58,7 +59,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> Htpasswd:
         if option not in options:
             raise ConfigError(option, "missing")
     realm, path = options["realm"], options["path"]
-    if not is_realm(realm):
+    if not is_printable(realm):
         raise ConfigError("realm", f"expected a text of printable ASCII, found {realm!r}")
     if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigError("path", f"expected the path of a file, found {path!r}")

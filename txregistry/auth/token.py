@@ -31,6 +31,7 @@ from txregistry.auth.claims import (
 )
 from txregistry.auth.keys import ALGORITHMS, ASYMMETRIC, Material, TrustedKeys
 from txregistry.errors import ConfigError, Unauthorized
+from txregistry.headers import is_printable, quoted
 from txregistry.interfaces import IAuthBackend
 
 _log = Logger()
@@ -38,7 +39,6 @@ _log = Logger()
 _REQUIRED = ("realm", "service", "issuer")
 _FILES = ("rootcertbundle", "jwks")
 _OPTIONS = (*_REQUIRED, *_FILES, "signingalgorithms", "autoredirect", "autoredirectpath")
-_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 #: Claims that are not about the user.
@@ -63,7 +63,7 @@ def make(options: Mapping[str, Any], reactor: Any, now: Callable[[], float] = ti
     for option in _REQUIRED:
         if option not in options:
             raise ConfigError(option, "missing")
-        if not isinstance(options[option], str) or _PRINTABLE.fullmatch(options[option]) is None:
+        if not is_printable(options[option]):
             raise ConfigError(option, f"expected a text of printable ASCII, found {options[option]!r}")
     files = {option: options[option] for option in _FILES if options.get(option) not in (None, "")}
     for option, path in files.items():
@@ -100,7 +100,7 @@ def _redirect(options: Mapping[str, Any]) -> str | None:
     switch, path = options.get("autoredirect", False), options.get("autoredirectpath") or "/auth/token"
     if not isinstance(switch, bool):
         raise ConfigError("autoredirect", f"expected true or false, found {switch!r}")
-    if not isinstance(path, str) or _PRINTABLE.fullmatch(path) is None or not path.startswith("/"):
+    if not isinstance(path, str) or not is_printable(path) or not path.startswith("/"):
         raise ConfigError("autoredirectpath", f"expected a path that begins with a slash, found {path!r}")
     return path if switch else None
 
@@ -200,7 +200,10 @@ class TokenBackend:
             parameters["scope"] = " ".join(scopes(accesses))
         if error is not None:
             parameters["error"] = error
-        return ["Bearer " + ",".join(f"{name}={_quoted(text)}" for name, text in parameters.items())]
+        return [
+            "Bearer "
+            + ",".join(f"{name}={quoted(_UNPRINTABLE.sub('', text))}" for name, text in parameters.items())
+        ]
 
     def _identity(self, token: str) -> Identity:
         now = self._now()
@@ -247,9 +250,3 @@ def _identified(claims: dict[str, Any]) -> Identity:
     )
     others = {name: value for name, value in claims.items() if name not in _STANDARD}
     return Identity(found.sub or "", texts(claims.get("groups")), others, grants)
-
-
-def _quoted(text: str) -> str:
-    """Return a text as a quoted string of a header (RFC 9110, 5.6.4)."""
-    escaped = _UNPRINTABLE.sub("", text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

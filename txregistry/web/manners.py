@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from txregistry.globs import matches
+from txregistry.headers import quoted
 from txregistry.web.answers import answer
 
 #: Bytes of all warnings of one answer at most (distribution-spec, "Warnings").
@@ -32,8 +33,7 @@ class RepositoryWarning:
     @property
     def header(self) -> str:
         """The value of the header (RFC 7234, 5.5, as the spec narrows it)."""
-        quoted = self.text.replace("\\", "\\\\").replace('"', '\\"')
-        return f'299 - "{quoted}"'
+        return f"299 - {quoted(self.text)}"
 
 
 def add_warnings(request: Any, name: str, warnings: Sequence[RepositoryWarning]) -> None:
