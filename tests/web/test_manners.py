@@ -40,6 +40,12 @@ class WarningTests(SynchronousTestCase):
         found = self.warnings("/v2/a/tags/list", *many)
         self.assertEqual([value[7] for value in found], ["a", "b"])
 
+    def test_limit_of_others(self) -> None:
+        """Warnings for other repositories take no room."""
+        others = [RepositoryWarning(f"other/{letter}", letter * 1900) for letter in "abc"]
+        found = self.warnings("/v2/a/tags/list", *others, RepositoryWarning("a", "Mind this."))
+        self.assertEqual(found, ['299 - "Mind this."'])
+
 
 class PreflightTests(SynchronousTestCase):
     """Cross-origin requests of browsers."""

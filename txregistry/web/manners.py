@@ -40,9 +40,11 @@ def add_warnings(request: Any, name: str, warnings: Sequence[RepositoryWarning])
     """Put the warnings that concern a repository into an answer, as many as the spec has room for."""
     room = WARNINGS_LIMIT
     for warning in warnings:
-        room -= len(warning.header)
-        if room >= 0 and warning.concerns(name):
-            request.responseHeaders.addRawHeader(b"Warning", warning.header.encode("ascii"))
+        if warning.concerns(name):
+            header = warning.header.encode("ascii")
+            room -= len(header)
+            if room >= 0:
+                request.responseHeaders.addRawHeader(b"Warning", header)
 
 
 def is_preflight(request: Any) -> bool:
