@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -27,6 +29,16 @@ from txregistry.service import in_thread
 
 _PAGE = 1000
 _CONFIG = click.argument("config", required=False, type=click.Path())
+
+
+@contextmanager
+def _in_one_line(*kinds: type[Exception]) -> Iterator[None]:
+    """End the process with one line for what the user can mend."""
+    try:
+        yield
+    except kinds as error:
+        click.echo(f"txregistry: {error}", err=True)
+        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,12 +76,9 @@ def rebuild(config: str | None) -> None:
     # Installing a reactor is a side effect that the other commands are better without.
     from twisted.internet.task import react
 
-    try:
+    with _in_one_line(ConfigError):
         loaded = load(config, os.environ)
         react(lambda reactor: Deferred.fromCoroutine(_rebuild(loaded.config, reactor)))
-    except ConfigError as error:
-        click.echo(f"txregistry: {error}", err=True)
-        sys.exit(1)
 
 
 async def _rebuild(config: Config, reactor: Any) -> None:
@@ -96,11 +105,8 @@ def password(user: str, cost: int, password: str) -> None:
     """Make a line of an htpasswd file for USER."""
     from txregistry.auth.passwords import hash_line
 
-    try:
+    with _in_one_line(ValueError):
         click.echo(hash_line(user, password, cost))
-    except ValueError as error:
-        click.echo(f"txregistry: {error}", err=True)
-        sys.exit(1)
 
 
 @main.group()
@@ -129,12 +135,9 @@ def explain_access(
     """
     name, _, tag = reference.partition(":")
     identity = Identity(user, frozenset(groups), dict(claim.partition("=")[::2] for claim in claims))
-    try:
+    with _in_one_line(ConfigError, NameInvalid):
         loaded = load(config, os.environ)
         decision = explain(gates.policy(loaded.config, None), identity, action, name)
-    except (ConfigError, NameInvalid) as error:
-        click.echo(f"txregistry: {error}", err=True)
-        sys.exit(1)
     protection = TagProtection.of(loaded.config.immutable)
     click.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}")
     if tag and action != "pull" and protection.covers(name, tag):
@@ -158,11 +161,8 @@ def check(config: str | None) -> None:
     # Installing a reactor is a side effect that the other commands are better without.
     from txregistry.tap import prepare
 
-    try:
+    with _in_one_line(ConfigError):
         loaded, _ = prepare(config)
-    except ConfigError as error:
-        click.echo(f"txregistry: {error}", err=True)
-        sys.exit(1)
     for warning in loaded.warnings:
         click.echo(f"txregistry: warning: {warning}", err=True)
     click.echo(render(loaded.config), nl=False)

@@ -51,32 +51,29 @@ class BlobUploadUnknown(RegistryError):
     text = "blob upload unknown to registry"
 
 
-class ChunkOutOfOrder(RegistryError):
-    """A chunk does not begin where the upload ends (distribution-spec, "Pushing a blob in chunks").
-
-    :ivar size: bytes of the upload that are stored.
-    """
-
-    code = "BLOB_UPLOAD_INVALID"
-    text = "the chunk does not begin where the upload ends"
-
-    def __init__(self, size: int) -> None:
-        super().__init__({"offset": size})
-        self.size = size
-
-
-class UploadBusy(RegistryError):
-    """Another request is writing to this upload session.
+class _NotNow(RegistryError):
+    """The client can go on when it has seen how far the upload session is.
 
     :ivar size: bytes of the upload that are known to be stored.
     """
 
     code = "BLOB_UPLOAD_INVALID"
-    text = "another request is writing to this upload"
 
     def __init__(self, size: int) -> None:
         super().__init__({"offset": size})
         self.size = size
+
+
+class ChunkOutOfOrder(_NotNow):
+    """A chunk does not begin where the upload ends (distribution-spec, "Pushing a blob in chunks")."""
+
+    text = "the chunk does not begin where the upload ends"
+
+
+class UploadBusy(_NotNow):
+    """Another request is writing to this upload session."""
+
+    text = "another request is writing to this upload"
 
 
 class DigestInvalid(RegistryError):
@@ -189,13 +186,6 @@ class PreconditionFailed(RegistryError):
 
     code = "UNSUPPORTED"
     text = "a precondition of the request does not hold"
-
-
-class MediaUnsupported(RegistryError):
-    """A request body has a content coding, which the registry never undoes (RFC 9110, 15.5.16)."""
-
-    code = "UNSUPPORTED"
-    text = "content codings are not supported in request bodies"
 
 
 class RequestInvalid(RegistryError):

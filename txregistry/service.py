@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from attrs import field, mutable
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
@@ -166,7 +166,7 @@ class RegistryService(Service):
             self._refreshing.stop()
         if self._port is not None:
             port, self._port = self._port, None
-            await _completed(port.stopListening())
+            await maybeDeferred(port.stopListening)
         await self._site.drain(self._config.http.draintimeout)
         await self._driver.close()
         await self._guard.backend.close()
@@ -209,15 +209,6 @@ def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return run
-
-
-def _completed(result: Any) -> Deferred[Any]:
-    """Return what ``stopListening`` returned as a Deferred: it may be None."""
-    if isinstance(result, Deferred):
-        return result
-    done: Deferred[Any] = Deferred()
-    done.callback(result)
-    return done
 
 
 def _interfaces(host: str) -> list[str]:

@@ -11,7 +11,8 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
 from tests.auth.htpasswd_case import BackendCase, attempt, write
-from txregistry.auth.htpasswd import hash_line, make
+from txregistry.auth.htpasswd import make
+from txregistry.auth.passwords import hash_line
 from txregistry.errors import TooManyRequests, Unauthorized
 
 

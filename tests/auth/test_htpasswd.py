@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.auth.htpasswd_case import ALICE, BOB, BackendCase, attempt, write
 from txregistry.access import Attempt, Identity
 from txregistry.auth import htpasswd
-from txregistry.auth.htpasswd import Htpasswd, hash_line, make
+from txregistry.auth.htpasswd import Htpasswd, make
 from txregistry.auth.password_file import PasswordFile
+from txregistry.auth.passwords import hash_line
 from txregistry.errors import ConfigError, TooManyRequests, Unauthorized
 from txregistry.interfaces import IAuthBackend
 from txregistry.testing.auth import MALFORMED, AuthBackendContract

@@ -17,7 +17,8 @@ import twisted.plugins
 from tests.config.loading import SMALLEST, LoadingCase
 from txregistry.access import ANONYMOUS, CATALOG, DELETE, PULL, PUSH, Access, Decision, Identity
 from txregistry.auth.anonymous import Anonymous
-from txregistry.auth.htpasswd import Htpasswd, hash_line
+from txregistry.auth.htpasswd import Htpasswd
+from txregistry.auth.passwords import hash_line
 from txregistry.auth.rules import Authenticated, Everything, Rules
 from txregistry.auth.tokens import TokenService
 from txregistry.config import gates

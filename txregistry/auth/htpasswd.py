@@ -19,13 +19,11 @@ from txregistry.access import ANONYMOUS, Access, Attempt, Identity
 from txregistry.auth.basic import Credentials, challenge
 from txregistry.auth.flights import Flights
 from txregistry.auth.password_file import PasswordFile
-from txregistry.auth.passwords import Passwords, hash_line
+from txregistry.auth.passwords import Passwords
 from txregistry.auth.throttle import Throttle, network
 from txregistry.errors import ConfigError, TooManyRequests, Unauthorized
 from txregistry.headers import is_printable
 from txregistry.interfaces import IAuthBackend, IUserMarks
-
-__all__ = ["Htpasswd", "hash_line", "make"]
 
 _log = Logger()
 

@@ -200,10 +200,8 @@ class TokenBackend:
             parameters["scope"] = " ".join(scopes(accesses))
         if error is not None:
             parameters["error"] = error
-        return [
-            "Bearer "
-            + ",".join(f"{name}={quoted(_UNPRINTABLE.sub('', text))}" for name, text in parameters.items())
-        ]
+        spelt = [f"{name}={quoted(_UNPRINTABLE.sub('', text))}" for name, text in parameters.items()]
+        return ["Bearer " + ",".join(spelt)]
 
     def _identity(self, token: str) -> Identity:
         now = self._now()

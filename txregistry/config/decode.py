@@ -34,8 +34,7 @@ def keys(kind: type[msgspec.Struct]) -> Mapping_[str, Any]:
 
 def bare(kind: Any) -> Any:
     """Return a type without its annotations, and without ``None`` beside it."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+    kind = _unannotated(kind)
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not NoneType)
         return bare(kind)

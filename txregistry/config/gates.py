@@ -19,7 +19,6 @@ from txregistry.interfaces import IAccessPolicy, IAccessPolicyMaker, IAuthBacken
 from txregistry.plugins import find
 
 _NONE = "none"
-_AN_AUTH_BACKEND = "an auth backend"
 
 
 def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend:
@@ -45,7 +44,7 @@ def advice(config: Config) -> str | None:
     everyone = any("anonymous" in (rule["who"], *rule["who"]) for rule in listed)
     if not everyone or config.tokenservice is not None:
         return None
-    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+    named = _named_backend(config)
     if named is None or named[0] == "token":
         return None
     return (
@@ -59,7 +58,7 @@ def prepare(config: Config, backend: IAuthBackend) -> None:
 
     :raises txregistry.errors.ConfigError: it cannot be used.
     """
-    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+    named = _named_backend(config)
     with complaints("auth" if named is None else f"auth.{named[0]}"):
         backend.prepare()
     if config.tokenservice is not None and isinstance(backend, TokenService):
@@ -75,7 +74,7 @@ def _backend(config: Config, reactor: Any) -> IAuthBackend:
     :raises txregistry.errors.ConfigError: it names several, or one that is not installed, or an option of it is
         wrong; the complaint names the option's whole path.
     """
-    named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+    named = _named_backend(config)
     if named is None:
         return Anonymous()
     name, options = named
@@ -93,7 +92,7 @@ def policy(config: Config, reactor: Any) -> IAccessPolicy:
     :raises txregistry.errors.ConfigError: a rule is wrong, or the policy that it names is not installed.
     """
     if config.access is None:
-        named = _named(config.auth, "auth", _AN_AUTH_BACKEND)
+        named = _named_backend(config)
         return rules.Everything() if named is None else rules.Authenticated()
     if isinstance(config.access, list):
         for number, rule in enumerate(config.access):
@@ -111,6 +110,10 @@ def policy(config: Config, reactor: Any) -> IAccessPolicy:
     maker = find(IAccessPolicyMaker, name, "access policy", f"access.{name}")
     with complaints(f"access.{name}"):
         return maker.make(options, reactor)
+
+
+def _named_backend(config: Config) -> tuple[str, Mapping[str, Any]] | None:
+    return _named(config.auth, "auth", "an auth backend")
 
 
 def _named(value: Any, where: str, expected: str) -> tuple[str, Mapping[str, Any]] | None:

@@ -1,8 +1,9 @@
 """Storage in a directory of this machine.
 
 The order of every durable change is: write a temporary file, sync it, rename it into place, sync the
-directory; a new directory's parent is synced before anything is put into it.  A file whose sync failed is
-dropped, because a second sync that succeeds would prove nothing (PostgreSQL's "fsyncgate").
+directory.  Directories that are missing come into place with the file, by the same rename; where they cannot,
+each is made in place, its parent synced before anything is put into it.  A file whose sync failed is dropped,
+because a second sync that succeeds would prove nothing (PostgreSQL's "fsyncgate").
 """
 
 from __future__ import annotations

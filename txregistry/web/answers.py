@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -17,6 +17,13 @@ def answer(
     if status not in (204, 304):
         request.setHeader(b"Content-Length", b"%d" % len(content))
     return content
+
+
+def ask_for_credentials(request: Any, challenges: Iterable[str]) -> None:
+    """Say in an answer how the client may log in."""
+    request.responseHeaders.setRawHeaders(
+        b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
+    )
 
 
 def answer_json(request: Any, document: object) -> bytes:

@@ -14,6 +14,7 @@ from txregistry.auth.anonymous import Anonymous
 from txregistry.auth.rules import Everything
 from txregistry.interfaces import IAccessPolicy, IAuthBackend
 from txregistry.reference import RepositoryName
+from txregistry.web.answers import ask_for_credentials
 from txregistry.web.locations import Locations
 
 _log = Logger()
@@ -124,9 +125,7 @@ class Guard:
         """Ask the client for credentials, if there is a way to; say whether there is."""
         challenges = self.backend.challenges(attempt, accesses, error)
         if challenges:
-            request.responseHeaders.setRawHeaders(
-                b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
-            )
+            ask_for_credentials(request, challenges)
         return bool(challenges)
 
 

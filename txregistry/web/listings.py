@@ -11,10 +11,9 @@ from txregistry.reference import RepositoryName
 from txregistry.web.answers import answer_json
 from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
-from txregistry.web.paging import link_next, wanted
+from txregistry.web.paging import LIMIT, link_next, wanted
 
-#: The longest page, and that of the catalog where the client does not say; Distribution's figures.
-PAGE_LIMIT = 1000
+#: A page of the catalog where the client does not say; Distribution's figure.
 _CATALOG_PAGE = 100
 
 
@@ -33,22 +32,22 @@ class ListingRoutes:
 
     async def tags(self, request: Any, name: RepositoryName) -> bytes:
         """List a repository's tags: all of them, unless the client asks for a number."""
-        n = wanted(request, PAGE_LIMIT)
+        n = wanted(request)
         found = await self.registry.tags.names(name, request.text_argument("last") or "")
         page = found if n is None else found[:n]
         if n and len(found) > n:
-            link_next(request, self.locations.path(f"v2/{name}/tags/list"), page, n)
+            link_next(request, self.locations.path(f"v2/{name}/tags/list"), page[-1], n)
         return answer_json(request, {"name": name, "tags": page})
 
     async def catalog(self, request: Any) -> bytes:
         """List repositories."""
-        n = wanted(request, PAGE_LIMIT)
+        n = wanted(request)
         n = _CATALOG_PAGE if n is None else n
         last = request.text_argument("last") or ""
         found = await self._visible(request, n + 1, last) if n else []
         page = found[:n]
         if len(found) > n:
-            link_next(request, self.locations.path("v2/_catalog"), page, n)
+            link_next(request, self.locations.path("v2/_catalog"), page[-1], n)
         return answer_json(request, {"repositories": page})
 
     async def _visible(self, request: Any, limit: int, last: str) -> list[str]:
@@ -62,5 +61,5 @@ class ListingRoutes:
                 break
             last = found[-1]
             # Where most is hidden, a short page must not begin the walk anew for every other name.
-            batch = min(2 * batch, PAGE_LIMIT)
+            batch = min(2 * batch, LIMIT)
         return visible[:limit]

@@ -31,11 +31,7 @@ class ManifestRoutes:
 
     async def get(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Send a manifest, whatever the client says that it accepts: there is no other form of it."""
-        try:
-            wanted = parse_reference(reference)
-        except errors.TagInvalid:
-            raise errors.ManifestUnknown({"name": name, "reference": reference[:128]}) from None
-        found = await self.registry.manifests.find(name, wanted)
+        found = await self.registry.manifests.find(name, _stored(name, reference))
         request.setHeader(b"Docker-Content-Digest", str(found.digest).encode("ascii"))
         if unchanged(request, found.digest):
             return b""
@@ -73,9 +69,13 @@ class ManifestRoutes:
 
     async def delete(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Delete a tag, or a manifest and the tags that point to it."""
-        try:
-            wanted = parse_reference(reference)
-        except errors.TagInvalid:
-            raise errors.ManifestUnknown({"name": name, "reference": reference[:128]}) from None
-        await self.registry.manifests.delete(name, wanted)
+        await self.registry.manifests.delete(name, _stored(name, reference))
         return answer(request, 202)
+
+
+def _stored(name: RepositoryName, text: str) -> Tag | Digest:
+    """Return what a manifest that is there is asked for by: none has a tag that is malformed."""
+    try:
+        return parse_reference(text)
+    except errors.TagInvalid:
+        raise errors.ManifestUnknown({"name": name, "reference": text[:128]}) from None

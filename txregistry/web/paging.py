@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from txregistry import errors
 
+#: The longest page, Distribution's.
+LIMIT = 1000
+
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
-def wanted(request: Any, limit: int) -> int | None:
-    """Return how many results a request asks for by ``n``, at most *limit*; None where it does not say.
+def wanted(request: Any) -> int | None:
+    """Return how many results a request asks for by ``n``, at most :data:`LIMIT`; None where it does not say.
 
     :raises txregistry.errors.PageInvalid: ``n`` is not a number.
     """
@@ -22,10 +24,14 @@ def wanted(request: Any, limit: int) -> int | None:
         return None
     if _NUMBER.fullmatch(text) is None:
         raise errors.PageInvalid({"n": text[:40]})
-    return min(int(text), limit)
+    return min(int(text), LIMIT)
 
 
-def link_next(request: Any, path: str, page: Sequence[str], n: int) -> None:
-    """Say where the page after *page* is (RFC 8288; distribution-spec, "Listing Tags")."""
-    query = urlencode({"last": page[-1], "n": n})
+def link_next(request: Any, path: str, last: str, n: int, **more: str) -> None:
+    """Say where the next page is (RFC 8288; distribution-spec, "Listing Tags").
+
+    :param last: what this one ends with.
+    :param more: other parameters of the query.
+    """
+    query = urlencode({"last": last, "n": n, **more})
     request.setHeader(b"Link", f'<{path}?{query}>; rel="next"'.encode("ascii"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
 from attrs import frozen
 
@@ -14,10 +13,7 @@ from txregistry.digest import Digest
 from txregistry.reference import RepositoryName
 from txregistry.web.answers import answer
 from txregistry.web.locations import Locations
-from txregistry.web.paging import wanted
-
-#: The longest page.
-_PAGE = 1000
+from txregistry.web.paging import LIMIT, link_next, wanted
 
 
 @frozen
@@ -33,8 +29,8 @@ class ReferrerRoutes:
 
     async def get(self, request: Any, name: RepositoryName, digest: Digest) -> bytes:
         """List the referrers of a manifest, which need not exist: then there are none."""
-        n = wanted(request, _PAGE)
-        n = _PAGE if n is None else n
+        n = wanted(request)
+        n = LIMIT if n is None else n
         # No media type has a blank: what was one in the query is a plus sign that the client did not encode.
         artifact_type = (request.text_argument("artifactType") or "").replace(" ", "+") or None
         last = request.text_argument("last") or ""
@@ -43,9 +39,7 @@ class ReferrerRoutes:
         if artifact_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
         if page.last is not None:
-            query = {"last": page.last, "n": n}
-            if artifact_type is not None:
-                query["artifactType"] = artifact_type
             path = self.locations.path(f"v2/{name}/referrers/{digest}")
-            headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+            more = {} if artifact_type is None else {"artifactType": artifact_type}
+            link_next(request, path, page.last, n, **more)
         return answer(request, 200, listing(page.referrers), headers)

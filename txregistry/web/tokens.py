@@ -12,7 +12,7 @@ from txregistry import errors
 from txregistry.access import Access, Attempt, Identity, parse_scope
 from txregistry.auth.issuing import Answer
 from txregistry.auth.tokens import TokenService
-from txregistry.web.answers import answer_json
+from txregistry.web.answers import answer_json, ask_for_credentials
 from txregistry.web.guard import Guard
 
 _FORM_LIMIT = 64 * 1024
@@ -69,10 +69,7 @@ class TokenRoutes:
         try:
             return await finding
         except errors.Unauthorized:
-            challenges = self.service.login_challenges(attempt)
-            request.responseHeaders.setRawHeaders(
-                b"WWW-Authenticate", [challenge.encode("ascii") for challenge in challenges]
-            )
+            ask_for_credentials(request, self.service.login_challenges(attempt))
             raise
 
     def _check_service(self, arguments: dict[str, list[str]]) -> None:
