@@ -22,23 +22,18 @@ from __future__ import annotations
 import base64
 import re
 import threading
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-from twisted.trial.unittest import TestCase
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface.verify import verifyObject
 
 from txregistry.access import ANONYMOUS, CATALOG, Access, Attempt, Identity
 from txregistry.errors import TooManyRequests, Unauthorized
 from txregistry.interfaces import IAuthBackend
+from txregistry.testing.closing import ClosingCase, started
 
 __all__ = ["MALFORMED", "AuthBackendContract", "basic"]
-
-T = TypeVar("T")
 
 
 def basic(user: str | bytes, password: str | bytes) -> str:
@@ -119,21 +114,6 @@ _CHALLENGE = re.compile(
 )
 
 
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-@contextmanager
-def _events() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    observer: Any = events.append
-    globalLogPublisher.addObserver(observer)
-    try:
-        yield events
-    finally:
-        globalLogPublisher.removeObserver(observer)
-
-
 def _secrets(attempt: Attempt) -> list[str]:
     """Return what must not be read anywhere of an attempt: its credentials, and a password in them."""
     header = attempt.authorization or ""
@@ -144,13 +124,7 @@ def _secrets(attempt: Attempt) -> list[str]:
     return [secret for secret in found if secret]
 
 
-if TYPE_CHECKING:
-    _Base = TestCase
-else:
-    _Base = object
-
-
-class AuthBackendContract(_Base):
+class AuthBackendContract(ClosingCase):
     """The contract of :class:`txregistry.interfaces.IAuthBackend`."""
 
     backend: IAuthBackend
@@ -170,21 +144,11 @@ class AuthBackendContract(_Base):
     def setUp(self) -> None:
         """Make the backend."""
         super().setUp()
-        self._threads_before = set(threading.enumerate())
-        self._closed = False
         self.backend = self.make_backend()
-        self.addCleanup(self._close_backend)
-
-    def _close_backend(self) -> Deferred[None]:
-        async def close() -> None:
-            if not self._closed:
-                self._closed = True
-                await self.backend.close()
-
-        return Deferred.fromCoroutine(close())
+        self.closing(self.backend)
 
     def _authenticating(self, attempt: Attempt) -> Deferred[Identity]:
-        return Deferred.fromCoroutine(_awaited(self.backend.authenticate(attempt)))
+        return started(self.backend.authenticate(attempt))
 
     async def _refusal(self, attempt: Attempt) -> Unauthorized | TooManyRequests:
         try:
@@ -249,7 +213,7 @@ class AuthBackendContract(_Base):
 
     async def test_refusals_do_not_tell(self) -> None:
         """No refusal, nor anything that is logged, holds the credentials."""
-        with _events() as events:
+        with capturedLogs() as events:
             await self.backend.authenticate(self.good())
             error = await self._refusal(self.bad())
             # A backend may log an event more from its thread; it arrives before the next answer.
@@ -312,10 +276,5 @@ class AuthBackendContract(_Base):
         """A closed backend has left no thread of its own behind."""
         await self.backend.authenticate(self.good())
         await self._refusal(self.bad())
-        await self._close_backend()
-        left = [
-            thread
-            for thread in threading.enumerate()
-            if thread not in self._threads_before and "twisted.internet.reactor" not in thread.name
-        ]
-        self.assertEqual(left, [])
+        await self.close()
+        self.assert_no_threads_left()

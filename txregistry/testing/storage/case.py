@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.trial.unittest import TestCase
+from twisted.internet.defer import DeferredList
 
 from txregistry import errors
 from txregistry.interfaces import IFileReader, IStorageDriver
+from txregistry.testing.closing import ClosingCase, started
 
 E = TypeVar("E", bound=Exception)
-T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -71,15 +69,6 @@ def pieces(content: bytes, size: int = PIECE) -> list[bytes]:
     return [content[start : start + size] for start in range(0, len(content), size)]
 
 
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-def started(awaitable: Awaitable[T]) -> Deferred[T]:
-    """Begin to wait for *awaitable* at once, while the caller does something else."""
-    return Deferred.fromCoroutine(_awaited(awaitable))
-
-
 async def together(awaitables: Iterable[Awaitable[Any]]) -> None:
     """Wait for all of them at once; then raise what the first to fail has raised."""
     results = await DeferredList([started(each) for each in awaitables], consumeErrors=True)
@@ -88,13 +77,7 @@ async def together(awaitables: Iterable[Awaitable[Any]]) -> None:
             raise result.value
 
 
-if TYPE_CHECKING:
-    _Base = TestCase
-else:
-    _Base = object
-
-
-class StorageCase(_Base):
+class StorageCase(ClosingCase):
     """A driver made anew for each test, and what the tests of the contract are written with."""
 
     driver: IStorageDriver
@@ -110,18 +93,8 @@ class StorageCase(_Base):
     def setUp(self) -> None:
         """Make the driver."""
         super().setUp()
-        self._threads_before = set(threading.enumerate())
-        self._closed = False
         self.driver = self.make_driver()
-        self.addCleanup(self._close_driver)
-
-    def _close_driver(self) -> Deferred[None]:
-        async def close() -> None:
-            if not self._closed:
-                self._closed = True
-                await self.driver.close()
-
-        return Deferred.fromCoroutine(close())
+        self.closing(self.driver)
 
     async def assert_raises(self, kind: type[E], call: Callable[..., Awaitable[Any]], *args: Any) -> E:
         """Fail unless ``await call(*args)`` raises *kind*; return what it raised."""

@@ -60,10 +60,5 @@ class DriverContract(StorageCase):
         await self.driver.write("/a/file", b"content")
         await self.append("/a/file", b"more")
         self.assertEqual(await self.contents("/a/file"), b"contentmore")
-        await self._close_driver()
-        left = [
-            thread
-            for thread in threading.enumerate()
-            if thread not in self._threads_before and "twisted.internet.reactor" not in thread.name
-        ]
-        self.assertEqual(left, [])
+        await self.close()
+        self.assert_no_threads_left()

@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError
 
 from txregistry import errors
 from txregistry.interfaces import IFileWriter
-from txregistry.testing.storage.case import MIB, PIECE, StorageCase, patterned, pieces, started, together
+from txregistry.testing.closing import started
+from txregistry.testing.storage.case import MIB, PIECE, StorageCase, patterned, pieces, together
 
 
 class WritersContract(StorageCase):
