@@ -86,9 +86,9 @@ class TestFile(TestCase):
     async def test_move_touches_no_content(self) -> None:
         """A move changes one row, however large the file."""
         await self.driver.write("/old", bytes(3 * 1024 * 1024))
-        before = self.driver._database.total_changes
+        before = self.driver._database.connection.total_changes
         await self.driver.move("/old", "/new")
-        self.assertEqual(self.driver._database.total_changes - before, 1)
+        self.assertEqual(self.driver._database.connection.total_changes - before, 1)
 
     async def test_deleted_is_removed(self) -> None:
         """Of a deleted or replaced file no row is left."""
@@ -150,7 +150,7 @@ class TestFile(TestCase):
     async def test_full(self) -> None:
         """Where there is no room the answer is StorageFull, and what was there is still there."""
         await self.driver.write("/a", b"content")
-        self.driver._database.execute("PRAGMA max_page_count = 20")
+        self.driver._database.connection.execute("PRAGMA max_page_count = 20")
         with self.assertRaises(errors.StorageFull):
             await self.driver.write("/a", bytes(200_000))
         self.assertEqual(await self.driver.read("/a", 10), b"content")
@@ -158,7 +158,7 @@ class TestFile(TestCase):
     async def test_read_only(self) -> None:
         """Where nothing can be written the answer is StorageFull, and reading goes on."""
         await self.driver.write("/a", b"content")
-        self.driver._database.execute("PRAGMA query_only = ON")
+        self.driver._database.connection.execute("PRAGMA query_only = ON")
         with self.assertRaises(errors.StorageFull):
             await self.driver.write("/a", b"new")
         self.assertEqual(await self.driver.read("/a", 10), b"content")
@@ -166,7 +166,7 @@ class TestFile(TestCase):
     async def test_other_failures(self) -> None:
         """Whatever else SQLite complains of is a StorageFault."""
         await self.driver.write("/a", b"content")
-        self.driver._database.execute("DROP TABLE chunks")
+        self.driver._database.connection.execute("DROP TABLE chunks")
         with self.assertRaises(errors.StorageFault):
             await self.driver.read("/a", 10)
 
