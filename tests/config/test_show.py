@@ -129,6 +129,22 @@ warnings: []
         shown = render(self.config(SMALLEST + f"http: {{tls: {{certificate: {path}, key: {path}}}}}\n"))
         self.assertIn(f"    key: {path}\n", shown)
 
+    def test_auth(self) -> None:
+        """Of auth backends, options that look like secrets are masked; their own names make none."""
+        for auth in (
+            {"htpasswd": {"realm": "registry", "path": "/etc/htpasswd"}},
+            {"token": {"realm": "https://a.example/token", "autoredirect": True, "jwks": "/etc/jwks"}},
+        ):
+            shown = yaml.safe_load(render(self.config(SMALLEST + yaml.safe_dump({"auth": auth}))))
+            self.assertEqual(shown["auth"], auth)
+        shown = render(self.config(SMALLEST + "auth: {ldap: {server: there, password: hush}}\n"))
+        self.assertEqual(yaml.safe_load(shown)["auth"], {"ldap": {"server": "there", "password": MASK}})
+
+    def test_checker(self) -> None:
+        """A checker of Twisted's is masked, for it may be spelt with passwords in it."""
+        for auth in ("{cred: 'memory:alice:hush'}", "{cred: {cred: 'memory:alice:hush', realm: here}}"):
+            self.assertNotIn("hush", render(self.config(SMALLEST + f"auth: {auth}\n")))
+
     def test_driver_whose_name_looks_secret(self) -> None:
         """A driver's name does not make secrets of all its options."""
         config = self.config()

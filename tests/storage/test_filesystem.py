@@ -98,10 +98,12 @@ class FilesystemTests(TestCase):
         self.assertTrue(3 < at < 10, at)
 
     async def test_no_leftovers(self) -> None:
-        """A write leaves nothing but its file, and a deletion nothing at all."""
+        """A start leaves nothing, a write nothing but its file, and a deletion nothing at all."""
+        self.assertEqual(os.listdir(self.root + "/_txregistry/new"), [])
         await self.driver.write("/a/b/link", b"1")
         await self.driver.write("/a/b/link", b"2")
         self.assertEqual(os.listdir(self.root + "/a/b"), ["link"])
+        self.assertEqual(os.listdir(self.root + "/_txregistry/new"), [])
         await self.driver.delete("/a")
         self.assertEqual(os.listdir(self.root), ["_txregistry"])
         self.assertEqual(os.listdir(self.root + "/_txregistry/trash"), [])

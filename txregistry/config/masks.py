@@ -19,6 +19,10 @@ _WORDS = (
     "cookie",
     "connectionstring",
 )
+#: Sections in which the first part is a plugin's name, whatever that looks like.
+_PLUGINS = {("storage",), ("auth",), ("access",)}
+#: A checker of Twisted's may be spelt with passwords in it, ``memory:alice:…``.
+_CHECKERS = {("auth", "cred"), ("auth", "cred", "cred")}
 _USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+@")
 
 
@@ -29,8 +33,9 @@ def is_secret(path: tuple[str, ...]) -> bool:
     """
     if path[:2] == ("http", "tls") or path == ("tokenservice", "key"):
         return False  # names of files
-    # Below storage the first part is the driver's name, whatever that looks like.
-    return any(_looks_secret(part) for part in path[2 if path[:1] == ("storage",) else 1 :])
+    if path in _CHECKERS:
+        return True
+    return any(_looks_secret(part) for part in path[2 if path[:1] in _PLUGINS else 1 :])
 
 
 def masked(value: Any, path: tuple[str, ...]) -> Any:

@@ -96,7 +96,9 @@ class FilesystemDriver:
         try:
             for name in (_NEW, _TRASH):
                 os.makedirs(os.path.join(self._root, name), exist_ok=True)
-            os.close(create(self._fresh(_NEW)))
+            probe = self._fresh(_NEW)
+            os.close(create(probe))
+            os.unlink(probe)
         except OSError as error:
             raise errors.ConfigError(
                 "rootdirectory", f"cannot write below {self._root}: {error.strerror}"
