@@ -24,6 +24,9 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TXREGISTRY = "txregistry"
 DISTRIBUTION = "docker-registry"
 
+PATIENCE = 20.0
+"""Seconds between asking a process to end and killing it, and until one that was killed is gone."""
+
 
 def find_program(name: str) -> str:
     """
@@ -46,20 +49,21 @@ def free_port() -> int:
     return port
 
 
-def end_process(process: "subprocess.Popen[bytes]", patience: float = 20.0) -> None:
+def end_process(process: "subprocess.Popen[bytes]") -> bool:
     """
-    Ask a child process to stop, and kill it when it does not.
+    Ask a child process to stop, and kill it when it does not; return whether it ended by itself.
 
     :param process: a process of our own; it may have ended already.
-    :param patience: seconds between asking and killing.
     """
     if process.poll() is None:
         process.terminate()
     try:
-        process.wait(patience)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(patience)
+        process.wait(PATIENCE)
+        return False
+    return True
 
 
 def registry_command(program: str, config_path: str) -> list[str]:
@@ -77,12 +81,14 @@ class RegistryServer:
     :param program: ``txregistry`` or ``docker-registry``.
     :param directory: where the configuration and the log go.
     :param data: the storage root; several servers may share one.
+    :param environ: variables beside those of this process.
     """
 
     program: str
     directory: str
     data: str
     port: int = attrs.field(factory=free_port)
+    environ: dict[str, str] = attrs.field(factory=dict, kw_only=True)
     _process: "subprocess.Popen[bytes] | None" = attrs.field(default=None, init=False)
 
     @property
@@ -129,6 +135,7 @@ class RegistryServer:
             self._process = subprocess.Popen(
                 registry_command(self.program, self.config_path),
                 cwd=CHECKOUT,
+                env=os.environ | self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -137,7 +144,8 @@ class RegistryServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 status = self._process.poll()
-                self.stop()
+                end_process(self._process)
+                self._process = None
                 raise AssertionError(f"{self.program} did not start (exit status {status}):\n{self.log()}")
             time.sleep(0.05)
 
@@ -151,16 +159,21 @@ class RegistryServer:
                 return False
 
     def stop(self) -> None:
-        """Stop the server as an operator would; nothing happens when it does not run."""
+        """
+        Stop the server as an operator would; nothing happens when it does not run.
+
+        :raises AssertionError: it did not end when it was asked to, and had to be killed.
+        """
         if self._process is not None:
-            end_process(self._process)
-            self._process = None
+            process, self._process = self._process, None
+            if not end_process(process):
+                raise AssertionError(f"{self.program} did not stop within {PATIENCE} s:\n{self.log()}")
 
     def kill(self) -> None:
         """End the server as a power cut would: SIGKILL, no farewell."""
         assert self._process is not None, "the server was not started"
         os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(PATIENCE)
         self._process = None
 
     def log(self, size: int = 8000) -> str:

@@ -15,8 +15,6 @@ from tests.processes import RegistryServer
 from tests.registry_client import Answer, Blob, RegistryClient, sha256, with_digest
 from tests.test_service import ProcessCase, image
 
-#: Seconds that one test may take at most; each takes a few.
-PATIENCE = 120
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -34,28 +32,6 @@ class ConcurrencyCase(ProcessCase):
 
     def tearDown(self) -> None:
         self.assertEqual(self.server_process.log(), "", "the server had something to complain of")
-
-    def together(self, *work: Callable[[], Any]) -> list[Any]:
-        """Do all of *work* at once, each in a thread; return the results, or fail if any failed."""
-        results: list[Any] = [None] * len(work)
-        failures: list[BaseException] = []
-        ready = threading.Barrier(len(work))
-
-        def guarded(number: int) -> None:
-            try:
-                ready.wait(PATIENCE)
-                results[number] = work[number]()
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=guarded, args=(number,)) for number in range(len(work))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        self.assertEqual(failures, [])
-        self.assertFalse(any(thread.is_alive() for thread in threads))
-        return results
 
     def many(self, count: int, work: Callable[[int], Any]) -> list[Any]:
         """Do *work* in *count* threads, each with its number."""

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
+import attrs
+
 from tests.processes import RegistryServer
 from tests.registry_client import RegistryClient, sha256
 from tests.test_service import ProcessCase, image
@@ -68,6 +70,33 @@ def repository_names(count: int) -> list[str]:
     return sorted(kinds[number % 5].format(number // 5, number // 500) for number in range(count))
 
 
+@attrs.frozen
+class Page:
+    """A page of a list, as it should be.
+
+    :param path: that of the list.
+    :param key: what the list is called in the answer.
+    :param names: what is on the page.
+    :param last: the name that it follows; empty for the first page.
+    :param link: the header that leads to the next page, if there is one.
+    """
+
+    path: str
+    key: str
+    names: list[str]
+    last: str
+    link: str | None
+
+    @classmethod
+    def of(cls, path: str, key: str, names: list[str], start: int) -> Page:
+        """Return the page of a list of *names* that starts with one of them."""
+        shown = names[start : start + PAGE]
+        link = None
+        if start + PAGE < len(names):
+            link = f'<{path}?{urlencode({"last": shown[-1], "n": PAGE})}>; rel="next"'
+        return cls(path, key, shown, names[start - 1] if start else "", link)
+
+
 class Measured:
     """A server, asked for pages over one connection.
 
@@ -117,33 +146,32 @@ class ScaleTests(ProcessCase):
                 ("/v2/deep/0/down/0/tags/list", "tags", tag_names, MANY_TAGS),
                 ("/v2/_catalog", "repositories", repository_names, MANY_REPOSITORIES),
             ):
-                with going_on(small):
-                    base = self.median(small, path, key, make(FEW), 0)
-                with going_on(large):
-                    for place, start in (("first", 0), ("middle", count // 2), ("last", count - PAGE)):
-                        took = self.median(large, path, key, make(count), start)
-                        rows.append((situation, key, place, base, took))
+                for place, start in (("first", 0), ("middle", count // 2), ("last", count - PAGE)):
+                    short, long = Page.of(path, key, make(FEW), 0), Page.of(path, key, make(count), start)
+                    with going_on(small), going_on(large):
+                        base, took = self.medians((small, short), (large, long))
+                    rows.append((situation, key, place, base, took))
         print()
         for situation, key, place, base, took in rows:
             print(f"{situation:8}{key:13}{place:7}{base * 1000:7.2f} ms{took * 1000:7.2f} ms")
         for *where, base, took in rows:
             self.assertLess(took, FACTOR * base + ALLOWANCE, where)
 
-    def median(self, server: RegistryServer, path: str, key: str, names: list[str], start: int) -> float:
-        """Return how long a page takes, in seconds; fail unless it is right each time."""
-        expected = names[start : start + PAGE]
-        last = names[start - 1] if start else ""
-        link = None
-        if start + PAGE < len(names):
-            link = f'<{path}?{urlencode({"last": expected[-1], "n": PAGE})}>; rel="next"'
-        times = []
-        with contextlib.closing(Measured(server)) as measured:
+    def medians(self, *asked: tuple[RegistryServer, Page]) -> list[float]:
+        """Return how long each page takes, in seconds; fail unless it is right each time.
+
+        The pages are asked for in turn, so that what else the machine does is the same for all of them.
+        """
+        times: list[list[float]] = [[] for _ in asked]
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(contextlib.closing(Measured(server))) for server, _ in asked]
             for _ in range(TRIES):
-                took, body, next_page = measured.page(path, last)
-                self.assertEqual(json.loads(body)[key], expected)
-                self.assertEqual(next_page, link)
-                times.append(took)
-        return statistics.median(times)
+                for measured, (_, page), seen in zip(opened, asked, times, strict=True):
+                    took, body, link = measured.page(page.path, page.last)
+                    self.assertEqual(json.loads(body)[page.key], page.names)
+                    self.assertEqual(link, page.link)
+                    seen.append(took)
+        return [statistics.median(seen) for seen in times]
 
     @contextlib.contextmanager
     def pushing(self, server: RegistryServer) -> Iterator[None]:

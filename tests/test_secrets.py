@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import attrs
@@ -118,23 +119,28 @@ class SecretTests(ProcessCase):
         )
         ended = threading.Event()
         statuses: list[int] = []
+        times: list[float] = []
 
         def guess(number: int) -> None:
-            while not ended.is_set():
-                statuses.append(client.request("GET", "/v2/", headers=basic(f"user{number}", "x")).status)
+            try:
+                while not ended.is_set():
+                    answer = client.request("GET", "/v2/", headers=basic(f"user{number}", "x"))
+                    statuses.append(answer.status)
+            finally:
+                ended.set()
 
-        guessers = [threading.Thread(target=guess, args=(number,)) for number in range(8)]
-        for guesser in guessers:
-            guesser.start()
-        times = []
-        for _ in range(200):
-            began = time.perf_counter()
-            client.expect(200, "GET", "/v2/a/manifests/1", headers=bearer)
-            times.append((time.perf_counter() - began) * 1000)
-        ended.set()
-        for guesser in guessers:
-            guesser.join(60)
+        def ask() -> None:
+            try:
+                while len(times) < 200 or (len(statuses) <= 8 and not ended.is_set()):
+                    began = time.perf_counter()
+                    client.expect(200, "GET", "/v2/a/manifests/1", headers=bearer)
+                    times.append((time.perf_counter() - began) * 1000)
+            finally:
+                ended.set()
+
+        self.together(ask, *(partial(guess, number) for number in range(8)))
         p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
         print(f"\nmanifest GET during {len(statuses)} guesses: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
         self.assertLess(p99, 500)
+        self.assertGreater(len(statuses), 8)
         self.assertLessEqual(set(statuses), {401, 429})

@@ -15,6 +15,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -27,6 +29,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.processes import CHECKOUT, TXREGISTRY, RegistryServer
 from tests.registry_client import Blob, RegistryClient, with_digest
 from txregistry.web.body import BATCH
+
+#: Seconds that threads may take to do what a test wants at once; they take a few.
+PATIENCE = 120
 
 
 @attrs.define
@@ -72,6 +77,28 @@ class ProcessCase(SynchronousTestCase):
         self.assertEqual((end, rest), ("\n", ""))
         self.assertTrue(line.startswith("txregistry: "), line)
         return line
+
+    def together(self, *work: Callable[[], Any]) -> list[Any]:
+        """Do all of *work* at once, each in a thread; return the results, or fail if any failed."""
+        results: list[Any] = [None] * len(work)
+        failures: list[BaseException] = []
+        ready = threading.Barrier(len(work))
+
+        def guarded(number: int) -> None:
+            try:
+                ready.wait(PATIENCE)
+                results[number] = work[number]()
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(number,)) for number in range(len(work))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        self.assertEqual(failures, [])
+        self.assertFalse(any(thread.is_alive() for thread in threads))
+        return results
 
     def write_config(self, text: str) -> str:
         """Write a configuration file; return its path."""
@@ -130,12 +157,11 @@ class StartTests(ProcessCase):
     def test_kubernetes_variables(self) -> None:
         """What Kubernetes puts into the environment for a service called registry does no harm."""
         server = self.server()
-        for name, value in {
+        server.environ = {
             "REGISTRY_PORT": "tcp://10.0.0.1:5000",
             "REGISTRY_SERVICE_HOST": "10.0.0.1",
             "REGISTRY_PORT_5000_TCP_ADDR": "10.0.0.1",
-        }.items():
-            self.patch(os, "environ", {**os.environ, name: value})
+        }
         server.start()
         self.assertEqual(RegistryClient(server.host).request("GET", "/v2/").status, 200)
 

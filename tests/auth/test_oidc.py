@@ -15,7 +15,7 @@ from OpenSSL import crypto
 from twisted.internet import reactor as running
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http import Request
@@ -24,6 +24,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.auth.forging import EC, NOW, OTHER, RSA, certificate, jwk, jwks, public_pem, token, x5c
 from txregistry.access import Identity
+from txregistry.auth import documents
 from txregistry.auth.documents import Documents, Unavailable
 from txregistry.auth.issuing import Signer
 from txregistry.auth.oidc import IdentityTokens, Issuer, issuers
@@ -509,15 +510,21 @@ class Page(Resource):
 
 
 class Slow(Page):
-    """A page that begins and does not end, and says when it is given up."""
+    """A page that does not end, and says when it is asked for and when it is given up.
 
-    def __init__(self) -> None:
-        super().__init__()
+    :param beginning: what it begins with; without that, not even its headers come.
+    """
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__(beginning)
+        self.asked: Deferred[None] = Deferred()
         self.given_up: Deferred[None] = Deferred()
 
     def render_GET(self, request: Request) -> int:  # type: ignore[override]
         request.notifyFinish().addErrback(lambda _: self.given_up.callback(None))
-        request.write(b"[")
+        if self.content:
+            request.write(self.content)
+        self.asked.callback(None)
         return NOT_DONE_YET
 
 
@@ -632,14 +639,23 @@ class DocumentsTests(TestCase):
         self.assertIn("the connection failed", await self.problem(f"{self.url}/short"))
 
     async def test_cancel(self) -> None:
-        """Giving up on a document closes the connection."""
-        page = Slow()
-        self.page("slow", page)
-        fetch = Deferred.fromCoroutine(self.documents.fetch(f"{self.url}/slow"))
-        await deferLater(reactor, 0.05)
-        fetch.addErrback(lambda _: None)
-        fetch.cancel()
-        await page.given_up
+        """Giving up on a document closes the connection, before there is an answer as in the middle of one."""
+        begun: Deferred[None] = Deferred()
+
+        class Body(documents._Body):
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                begun.callback(None)
+
+        self.patch(documents, "_Body", Body)
+        silent, slow = Slow(b""), Slow(b"[")
+        for name, page, moment in (("silent", silent, silent.asked), ("slow", slow, begun)):
+            self.page(name, page)
+            fetch = Deferred.fromCoroutine(self.documents.fetch(f"{self.url}/{name}"))
+            await moment
+            fetch.addErrback(lambda _: None)
+            fetch.cancel()
+            await page.given_up
 
     async def test_untrusted_certificate(self) -> None:
         """A server whose TLS certificate no known authority has signed is not believed."""

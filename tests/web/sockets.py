@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as _connection_done
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -356,6 +356,23 @@ class Client(Protocol):
             waiting.callback(None)
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    while not true():
+        await deferLater(reactor, 0.005)
+
+
+async def settled(client: Client, upload: bytes) -> Answer:
+    """Ask for an upload's status until no one writes to it."""
+    while True:
+        status = await client.ask(request(b"GET " + upload))
+        empty = await client.ask(request(b"PATCH " + upload, body=b""))
+        if empty.status == 202:
+            return empty
+        assert empty.status in (409, 416), (empty, status)
+        await deferLater(reactor, 0.02)
+
+
 class Served:
     """A registry on a loopback port of the reactor that runs the test.
 
@@ -373,6 +390,11 @@ class Served:
         address: Any = self._port.getHost()
         self.number: int = address.port
         self._clients: list[Client] = []
+
+    @property
+    def requests(self) -> list[Any]:
+        """The requests that are under way, over all connections."""
+        return [one for channel in self.site.channels for one in channel.requests]
 
     async def connect(self, connect: Callable[[Any], Any] | None = None) -> Client:
         """Return a new connection to it."""

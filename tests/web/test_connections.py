@@ -23,13 +23,13 @@ from tests.web.edge import (
 from tests.web.sockets import (
     PING,
     SMUGGLED,
-    Answer,
-    Client,
     SeeingSite,
     Served,
     chunked,
     reactor,
     request,
+    settled,
+    until,
 )
 from txregistry import tls
 from txregistry.config.schema import Tls
@@ -86,33 +86,15 @@ class SocketTests(TestCase):
             client.send(
                 request(b"PATCH " + upload, b"Content-Length: %d" % len(content)) + content[:2_000_000]
             )
-            (channel,) = served.site.channels
-            await self.until(lambda channel=channel: channel.requests)
-            body = channel.requests[0].body
-            await self.until(lambda body=body: body.received == 2_000_000)
+            await until(lambda served=served: [one.body.received for one in served.requests] == [2_000_000])
             client.hang_up()
             await client.ended
             client = await served.connect()
-            status = await self.settled(client, upload)
+            status = await settled(client, upload)
             offset = stored_size(status)
             self.assertGreater(offset, 2_000_000 - BATCH - 100_000)
             line = b"PUT " + status.location + b"&digest=" + digest_of(content)
             self.assertEqual((await client.ask(request(line, body=content[offset:]))).status, 201)
-
-    async def until(self, true: Any) -> None:
-        """Wait until something is so."""
-        while not true():
-            await deferLater(reactor, 0.005)
-
-    async def settled(self, client: Client, upload: bytes) -> Answer:
-        """Ask for an upload's status until no one writes to it."""
-        while True:
-            status = await client.ask(request(b"GET " + upload))
-            empty = await client.ask(request(b"PATCH " + upload, body=b""))
-            if empty.status == 202:
-                return empty
-            self.assertIn(empty.status, (409, 416), status)
-            await deferLater(reactor, 0.02)
 
     async def test_downloads(self) -> None:
         """A blob comes whole from memory and from files, through TLS too, to a client that reads in bursts."""
@@ -144,11 +126,12 @@ class SocketTests(TestCase):
         transport: Any = client.transport
         transport.pauseProducing()
         client.send(request(b"GET " + blob))
-        await deferLater(reactor, 0.5)
-        (sending,) = [one for channel in served.site.channels for one in channel.requests]
-        before = sending.sentLength
-        await deferLater(reactor, 0.3)
-        self.assertEqual(sending.sentLength, before)
+        await until(lambda: any(one.sentLength for one in served.requests))
+        (sending,) = served.requests
+        before = -1
+        while sending.sentLength != before:
+            before = sending.sentLength
+            await deferLater(reactor, 0.3)
         self.assertLess(before, 20_000_000)
         raw = sending.channel.transport.transport
         self.assertLess(len(raw.dataBuffer) + sum(map(len, raw._tempDataBuffer)), 1_000_000)
@@ -167,11 +150,11 @@ class SocketTests(TestCase):
                 for size in (1, 100_000, 5_000_000, 10_000_000):
                     client = await served.connect(connect)
                     client.send(request(b"GET " + blob) + SMUGGLED)
-                    await self.until(lambda client=client, size=size: client.total >= size)
+                    await until(lambda client=client, size=size: client.total >= size)
                     client.hang_up()
                     await client.ended
-                await self.until(lambda served=served: len(served.site.channels) == 1)
-                await self.until(lambda before=before: len(os.listdir("/proc/self/fd")) <= before)
+                await until(lambda served=served: len(served.site.channels) == 1)
+                await until(lambda before=before: len(os.listdir("/proc/self/fd")) <= before)
                 self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_unread_answers(self) -> None:

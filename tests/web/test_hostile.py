@@ -4,11 +4,10 @@ import hashlib
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.web.edge import stored_size
-from tests.web.sockets import PING, SMUGGLED, Served, Wire, chunked, reactor, request, stored
+from tests.web.sockets import PING, SMUGGLED, Served, Wire, chunked, request, settled, stored, until
 from txregistry.storage.memory import MemoryDriver
 
 DIGEST = b"sha256:" + hashlib.sha256(b"").hexdigest().encode()
@@ -410,10 +409,11 @@ class HostileSocketTests(TestCase):
             ):
                 cut = await served.connect()
                 cut.send(request(line, b"Content-Type: application/json", b"Content-Length: 6") + b"hello")
-                await _seconds(0.05)
+                await until(lambda: [one.body.received for one in served.requests] == [5])
                 cut.hang_up()
                 await cut.ended
-            await _seconds(0.05)
+                await until(lambda: len(served.site.channels) == 1)
+            location = (await settled(client, location)).location
             self.assertEqual([path for path in stored(served.driver) if "_uploads" not in path], [])
             answer = await client.ask(request(b"GET " + location), head=True)
             self.assertEqual(answer.status, 204)
@@ -423,7 +423,3 @@ class HostileSocketTests(TestCase):
         finally:
             await served.close()
         self.assertEqual(self.flushLoggedErrors(), [])
-
-
-def _seconds(number: float) -> Deferred[None]:
-    return deferLater(reactor, number)
