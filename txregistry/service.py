@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import socket
-import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from attrs import field, mutable
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -24,10 +20,11 @@ from txregistry.config import gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
-from txregistry.config.values import address
 from txregistry.content.registry import Registry
+from txregistry.debug import DebugService
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
+from txregistry.listening import listen_tcp, listen_unix
 from txregistry.manifest import Platform
 from txregistry.protection import TagProtection
 from txregistry.validation import NO_URL, Rules
@@ -43,7 +40,6 @@ T = TypeVar("T")
 _log = Logger()
 
 _SECRET_SIZE = 32
-_BACKLOG = 1024
 _THREADS = 32
 #: Seconds between two looks at the TLS files.
 _TLS_INTERVAL = 5
@@ -84,7 +80,10 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         and bool(http.tls.clientcas)
         and "verify" in http.tls.clientauth,
     )
-    return RegistryService(reactor, driver, guard, site, config, _context_factory(http))
+    parts: list[IService] = []
+    if http.debug.addr:
+        parts.append(DebugService(reactor, http.debug.addr, {}))
+    return RegistryService(reactor, driver, guard, site, config, _context_factory(http), parts)
 
 
 def rules(validation: Validation) -> Rules:
@@ -103,7 +102,7 @@ def rules(validation: Validation) -> Rules:
 
 @mutable(eq=False, slots=False)
 class RegistryService(Service):
-    """The server: its storage and its listening port.
+    """The server: its storage, its listening port and what else runs while it does.
 
     :param reactor: what it runs on.
     :param driver: where everything is stored.
@@ -111,6 +110,8 @@ class RegistryService(Service):
     :param site: what serves connections.
     :param config: how it is reached, among other things.
     :param context_factory: the TLS certificate and rules; None for plain HTTP.
+    :param parts: what is started before the first request is answered, in this order, and stopped after the last.
+        A part that cannot start raises :exc:`txregistry.errors.ConfigError`.
     """
 
     _reactor: Any
@@ -119,6 +120,7 @@ class RegistryService(Service):
     _site: RegistrySite
     _config: Config
     _context_factory: Any
+    _parts: Sequence[IService] = ()
     _port: IListeningPort | None = None
     _refreshing: LoopingCall = field(init=False)
 
@@ -131,11 +133,14 @@ class RegistryService(Service):
         Called before the reactor runs.  What fails here ends the process with one line on standard error:
         there is no other way to do so from inside ``twist``.
         """
+        http = self._config.http
         try:
             with complaints(f"storage.{self._config.storage.driver}"):
                 self._driver.prepare()
             gates.prepare(self._config, self._guard.backend)
-            self._port = self._listen()
+            for part in self._parts:
+                part.startService()
+            self._port = _listen(self._reactor, http, self._site, self._context_factory)
         except ConfigError as error:
             raise SystemExit(f"txregistry: {error}") from None
         super().startService()
@@ -146,12 +151,12 @@ class RegistryService(Service):
         advice = gates.advice(self._config)
         if advice is not None:
             _log.warn("{advice}", advice=advice)
-        if not self._config.http.secret:
+        if not http.secret:
             _log.warn(
                 "http.secret is not set: a random one is used, so uploads cannot go on after a restart or "
                 "on another instance"
             )
-        _log.info("txregistry {version} listens on {addr}", version=__version__, addr=self._config.http.addr)
+        _log.info("txregistry {version} listens on {addr}", version=__version__, addr=http.addr)
 
     def stopService(self) -> Deferred[None]:
         """Accept no more, let what is under way end, and close the storage."""
@@ -168,38 +173,19 @@ class RegistryService(Service):
             port, self._port = self._port, None
             await maybeDeferred(port.stopListening)
         await self._site.drain(self._config.http.draintimeout)
+        for part in reversed(self._parts):
+            await maybeDeferred(part.stopService)
         await self._driver.close()
         await self._guard.backend.close()
         _log.info("txregistry stopped")
 
-    def _listen(self) -> IListeningPort:
-        if self._config.http.net == "unix":
-            return self._listen_unix(self._config.http.addr)
-        where = address(self._config.http.addr)
-        last: CannotListenError | None = None
-        for interface in _interfaces(where.host):
-            try:
-                return self._listen_tcp(interface, where.port)
-            except CannotListenError as error:
-                last = error
-        raise _cannot_listen(self._config.http.addr, last)
 
-    def _listen_tcp(self, interface: str, number: int) -> IListeningPort:
-        options = {"interface": interface, "backlog": _BACKLOG}
-        if self._context_factory is None:
-            return self._reactor.listenTCP(number, self._site, **options)  # type: ignore[no-any-return]
-        return self._reactor.listenSSL(  # type: ignore[no-any-return]
-            number, self._site, self._context_factory, **options
-        )
-
-    def _listen_unix(self, path: str) -> IListeningPort:
-        if self._context_factory is not None:
-            raise ConfigError("http.tls", "TLS on a Unix socket is not offered; remove http.tls or use tcp")
-        _remove_stale(path)
-        try:
-            return self._reactor.listenUNIX(path, self._site, mode=0o666)  # type: ignore[no-any-return]
-        except CannotListenError as error:
-            raise _cannot_listen(path, error) from None
+def _listen(reactor: Any, http: Http, site: RegistrySite, context_factory: Any) -> IListeningPort:
+    if http.net == "tcp":
+        return listen_tcp(reactor, http.addr, site, "http.addr", context_factory)
+    if context_factory is not None:
+        raise ConfigError("http.tls", "TLS on a Unix socket is not offered; remove http.tls or use tcp")
+    return listen_unix(reactor, http.addr, site, "http.addr")
 
 
 def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
@@ -209,37 +195,6 @@ def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return run
-
-
-def _interfaces(host: str) -> list[str]:
-    """Return the addresses to try, in order: for no host, all of IPv6 and IPv4, else all of IPv4."""
-    if not host:
-        return ["::", ""]
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError("http.addr", f"cannot find the address of {host!r}: {error.strerror}") from None
-    return [str(found[0][4][0])]
-
-
-def _cannot_listen(addr: str, error: CannotListenError | None) -> ConfigError:
-    cause = getattr(error, "socketError", None)
-    reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
-    return ConfigError("http.addr", f"cannot listen on {addr}: {reason}")
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that a dead process left."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    except OSError:
-        # Nothing is there, or it is not ours to remove; listening says what is wrong, if anything.
-        return
 
 
 def _context_factory(http: Http) -> Any:

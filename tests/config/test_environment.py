@@ -190,7 +190,7 @@ class ComplaintTests(LoadingCase):
             ("REGISTRY_LOG_HOOKS_0_TYPE", "log.hooks"),
             ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "storage.cache"),
             ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED", "storage.maintenance.uploadpurging"),
-            ("REGISTRY_HTTP_DEBUG_ADDR", "http.debug"),
+            ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "http.debug.prometheus"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),

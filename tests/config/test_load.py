@@ -226,7 +226,7 @@ class ComplaintTests(LoadingCase):
             "catalog": "{maxentries: 10}",
             "tags": "{maxtags: 10}",
             "http.tls.letsencrypt": "{email: a@example.com}",
-            "http.debug": "{addr: ':5001'}",
+            "http.debug.prometheus": "{enabled: true}",
             "http.http2": "{disabled: false}",
             "http.h2c": "{enabled: true}",
         }.items():

@@ -37,6 +37,8 @@ http:
   draintimeout: 30s
   idletimeout: 1m
   tls: null
+  debug:
+    addr: ''
 auth: null
 tokenservice: null
 # access: not set

@@ -10,19 +10,19 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from txregistry.config import values
-from txregistry.config.durations import parse_duration
-
-Duration = Annotated[float, Meta(extra={"parse": parse_duration})]
-ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
-HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
-HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
-Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
-CipherSuite = Annotated[str, Meta(extra={"parse": values.cipher_suite})]
-TagPattern = Annotated[str, Meta(extra={"parse": values.tag_pattern})]
-Pattern = Annotated[str, Meta(extra={"parse": values.pattern})]
-WarningText = Annotated[str, Meta(extra={"parse": values.warning_text})]
-BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]
+from txregistry.config.kinds import (
+    BaseUrl,
+    CipherSuite,
+    Duration,
+    HeaderName,
+    HeaderValue,
+    OptionalAddress,
+    Pattern,
+    Prefix,
+    ReadableFile,
+    TagPattern,
+    WarningText,
+)
 
 
 class AccessLog(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,6 +112,14 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = field(default_factory=list)
 
 
+class Debug(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``http.debug``: a server for operators, which tells of this one."""
+
+    addr: Annotated[
+        OptionalAddress, Meta(description="Where it listens, host:port or :port; nowhere when empty.")
+    ] = ""
+
+
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``http``: how the registry is reached."""
 
@@ -161,6 +169,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = 60.0
     tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
+    debug: Annotated[Debug, Meta(description="The debug server.")] = field(default_factory=Debug)
 
 
 class Urls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

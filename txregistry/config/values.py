@@ -60,6 +60,13 @@ def address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def optional_address(text: str) -> str:
+    """Check ``host:port``, if there is one."""
+    if text:
+        address(text)
+    return text
+
+
 def socket_path(text: str) -> str:
     """Check the path of a Unix socket."""
     expected = "the path of a socket such as /run/txregistry.sock, since http.net is unix"

@@ -1,0 +1,22 @@
+"""Kinds of values that keys of the configuration have: what is written in the file, and what is made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from txregistry.config import values
+from txregistry.config.durations import parse_duration
+
+Duration = Annotated[float, Meta(extra={"parse": parse_duration})]
+ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
+HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
+HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]
+OptionalAddress = Annotated[str, Meta(extra={"parse": values.optional_address})]
+Prefix = Annotated[str, Meta(extra={"parse": values.prefix})]
+CipherSuite = Annotated[str, Meta(extra={"parse": values.cipher_suite})]
+TagPattern = Annotated[str, Meta(extra={"parse": values.tag_pattern})]
+Pattern = Annotated[str, Meta(extra={"parse": values.pattern})]
+WarningText = Annotated[str, Meta(extra={"parse": values.warning_text})]
+BaseUrl = Annotated[str, Meta(extra={"parse": values.base_url})]

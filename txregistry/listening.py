@@ -1,0 +1,84 @@
+"""Listening on the addresses that the configuration names."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+
+from txregistry.config.values import address
+from txregistry.errors import ConfigError
+
+_BACKLOG = 1024
+
+
+def listen_tcp(
+    reactor: Any, addr: str, factory: Any, where: str, context_factory: Any = None
+) -> IListeningPort:
+    """Listen on an address of TCP.
+
+    :param addr: ``host:port`` or ``:port``.
+    :param where: the configuration's key that named it.
+    :param context_factory: the TLS certificate and rules; None for none.
+    :raises txregistry.errors.ConfigError: that cannot be done.
+    """
+    parts = address(addr)
+    last: CannotListenError | None = None
+    for interface in _interfaces(parts.host, where):
+        options = {"interface": interface, "backlog": _BACKLOG}
+        try:
+            if context_factory is None:
+                return reactor.listenTCP(parts.port, factory, **options)  # type: ignore[no-any-return]
+            return reactor.listenSSL(  # type: ignore[no-any-return]
+                parts.port, factory, context_factory, **options
+            )
+        except CannotListenError as error:
+            last = error
+    raise _cannot_listen(where, addr, last)
+
+
+def listen_unix(reactor: Any, path: str, factory: Any, where: str) -> IListeningPort:
+    """Listen on a Unix socket, taking the place of one that a dead process left.
+
+    :raises txregistry.errors.ConfigError: that cannot be done.
+    """
+    _remove_stale(path)
+    try:
+        return reactor.listenUNIX(path, factory, mode=0o666)  # type: ignore[no-any-return]
+    except CannotListenError as error:
+        raise _cannot_listen(where, path, error) from None
+
+
+def _interfaces(host: str, where: str) -> list[str]:
+    """Return the addresses to try, in order: for no host, all of IPv6 and IPv4, else all of IPv4."""
+    if not host:
+        return ["::", ""]
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(where, f"cannot find the address of {host!r}: {error.strerror}") from None
+    return [str(found[0][4][0])]
+
+
+def _cannot_listen(where: str, addr: str, error: CannotListenError | None) -> ConfigError:
+    cause = getattr(error, "socketError", None)
+    reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
+    return ConfigError(where, f"cannot listen on {addr}: {reason}")
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a dead process left."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        # Nothing is there, or it is not ours to remove; listening says what is wrong, if anything.
+        return
