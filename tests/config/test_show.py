@@ -61,7 +61,8 @@ warnings: []
         """What is shown is a configuration that means the same."""
         path = self.file("pem")
         tls = f"  tls: {{certificate: {path}, key: {path}, clientcas: [{path}], minimumtls: tls1.3}}\n"
-        for text in (SMALLEST, FULL.replace("  secret: 0123\n", "") + tls):
+        lists = "warnings: [{text: hi}]\nvalidation: {manifests: {indexes: {platformlist: [{os: linux}]}}}\n"
+        for text in (SMALLEST, FULL.replace("  secret: 0123\n", "") + tls, SMALLEST + lists):
             config = self.config(text)
             self.assertEqual(self.config(render(config)), config)
 

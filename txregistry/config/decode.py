@@ -46,6 +46,19 @@ def is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
+def variable_part(kind: Any) -> str | None:
+    """Return what Distribution's variables call a key whose name in the file is another; None for the same.
+
+    The schema says so by ``Meta(extra={"variable": "MAILOPTIONS"})``.
+    """
+    if get_origin(kind) is Annotated:
+        for annotation in kind.__metadata__:
+            if isinstance(annotation, msgspec.Meta) and annotation.extra:
+                name: str | None = annotation.extra.get("variable")
+                return name
+    return None
+
+
 def unbuilt_keys(path: Path) -> list[str]:
     """Return the keys of Distribution's directly below a path that are not built yet."""
     above = dotted(path)
@@ -199,7 +212,7 @@ def _unannotated(kind: Any) -> Any:
 def _check(kind: Any) -> Callable[[str], Any] | None:
     if get_origin(kind) is Annotated:
         for annotation in kind.__metadata__:
-            if isinstance(annotation, msgspec.Meta) and annotation.extra:
+            if isinstance(annotation, msgspec.Meta) and annotation.extra and "parse" in annotation.extra:
                 check: Callable[[str], Any] = annotation.extra["parse"]
                 return check
     return None

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from attrs import define, field
 
-from txregistry.config.decode import Path, bare, dotted, is_section, keys, nearest, unbuilt_keys
+from txregistry.config.decode import Path, bare, dotted, is_section, keys, nearest, unbuilt_keys, variable_part
 from txregistry.config.document import Mapping, Node, Scalar, Sequence, describe, parse
 from txregistry.config.drivers import expand
 from txregistry.config.masks import is_secret
@@ -140,7 +140,7 @@ class _Variable:
                 # The driver's own keys stand below its name, which is free.
                 del known["driver"], known["options"]
             for key, below in known.items():
-                if key.upper() == part:
+                if part in (key.upper(), variable_part(below)):
                     return key, below
             if kind is not Storage:
                 near = nearest(part, known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import yaml
@@ -44,6 +44,8 @@ def _section(value: msgspec.Struct, path: tuple[str, ...]) -> dict[str, Any]:
         where = (*path, key)
         if isinstance(entry, msgspec.Struct):
             result[key] = _section(entry, where)
+        elif isinstance(entry, list) and is_section(get_args(bare(kind))[0]):
+            result[key] = [_section(item, (*where, str(n))) for n, item in enumerate(entry)]
         elif bare(kind) is float:
             result[key] = format_duration(entry)
         elif is_section(bare(kind)):
