@@ -16,8 +16,10 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 from cryptography import x509
@@ -170,7 +172,10 @@ class StopTests(ProcessCase):
     """SIGTERM ends the server, and not what it is doing."""
 
     def begin_put(self, server: RegistryServer, blob: Blob, upload: str) -> http.client.HTTPConnection:
-        """Send the first half of a blob."""
+        """Send the first half of a blob; return when the server has stored all that it does not gather yet.
+
+        A server that is told to stop before that resets the connection, if it has not accepted it, or stores less.
+        """
         path = with_digest(upload, blob.digest)
         connection = http.client.HTTPConnection(server.host, timeout=60)
         self.addCleanup(connection.close)
@@ -178,6 +183,12 @@ class StopTests(ProcessCase):
         connection.putheader("Content-Length", str(blob.size))
         connection.endheaders()
         connection.send(b"".join(blob.chunks())[: blob.size // 2])
+        folder = os.path.join(server.data, "docker/registry/v2/repositories/a/_uploads")
+        data = os.path.join(folder, urlsplit(upload).path.rpartition("/")[2], "data")
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(data) or os.path.getsize(data) <= blob.size // 2 - BATCH:
+            self.assertLess(time.monotonic(), deadline, "the server stores nothing")
+            time.sleep(0.01)
         return connection
 
     def wait_until_closed(self, server: RegistryServer) -> None:
