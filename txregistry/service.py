@@ -183,8 +183,6 @@ class RegistryService(Service):
 def _listen(reactor: Any, http: Http, site: RegistrySite, context_factory: Any) -> IListeningPort:
     if http.net == "tcp":
         return listen_tcp(reactor, http.addr, site, "http.addr", context_factory)
-    if context_factory is not None:
-        raise ConfigError("http.tls", "TLS on a Unix socket is not offered; remove http.tls or use tcp")
     return listen_unix(reactor, http.addr, site, "http.addr")
 
 

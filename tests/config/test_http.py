@@ -17,6 +17,15 @@ class HttpTests(LoadingCase):
         ):
             self.assertEqual(self.config(self.text(f"addr: '{addr}'")).http.addr, addr)
 
+    def test_tls_on_a_socket(self) -> None:
+        """TLS on a Unix socket is refused when the file is read."""
+        line = self.complaint(
+            self.text(f"net: unix, addr: /run/s, tls: {{certificate: {__file__}, key: {__file__}}}")
+        )
+        self.assertEqual(
+            line, "http.tls: TLS on a Unix socket is not offered; remove http.tls or use tcp (line 3)"
+        )
+
     def test_bad_addresses(self) -> None:
         """What is no address is refused with examples of some."""
         for addr in (

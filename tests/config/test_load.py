@@ -206,6 +206,22 @@ class ComplaintTests(LoadingCase):
             "not negative (line 3)",
         )
 
+    def test_keys_of_distribution_2(self) -> None:
+        """What only files of Distribution 2 have is passed over, with a line that says what becomes of it."""
+        loaded = self.load(
+            SMALLEST + "compatibility: {schema1: {enabled: true}}\nreporting: {bugsnag: {apikey: x}}\n"
+        )
+        self.assertEqual(loaded.config, self.config())
+        self.assertEqual(
+            loaded.warnings,
+            (
+                "compatibility: a key of Distribution 2 that has no effect here; "
+                "manifests of schema 1 are not taken, nor made of others (line 3)",
+                "reporting: a key of Distribution 2 that has no effect here; "
+                "nothing is reported to Bugsnag or New Relic (line 4)",
+            ),
+        )
+
     def test_not_built_keys(self) -> None:
         """Each key of Distribution's that is not honoured is refused by its name."""
         said = "this key of Distribution's is not supported by this version of txregistry; remove it"

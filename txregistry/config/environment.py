@@ -8,7 +8,16 @@ from typing import Any, get_args, get_origin
 
 from attrs import define, field
 
-from txregistry.config.decode import Path, bare, dotted, is_section, keys, nearest, unbuilt_keys, variable_part
+from txregistry.config.decode import (
+    Path,
+    bare,
+    dotted,
+    is_section,
+    keys,
+    nearest,
+    unbuilt_keys,
+    variable_part,
+)
 from txregistry.config.document import Mapping, Node, Scalar, Sequence, describe, parse
 from txregistry.config.drivers import expand
 from txregistry.config.masks import is_secret

@@ -12,6 +12,7 @@ from txregistry.config.document import Mapping, Node, Scalar, describe, parse
 from txregistry.config.drivers import storage
 from txregistry.config.environment import CONFIGURATION_PATH, override
 from txregistry.config.schema import Config, Storage
+from txregistry.config.unbuilt import OBSOLETE
 from txregistry.errors import ConfigError
 
 
@@ -47,7 +48,7 @@ def load(path: str | None, environ: Mapping_[str, str]) -> Loaded:
     root = parse(content, path)
     if not isinstance(root, Mapping):
         raise ConfigError(path, f"found {describe(root)}, expected a mapping that begins with version: 0.1")
-    warnings = override(root, environ)
+    warnings = [*_drop_obsolete(root), *override(root, environ)]
     _check_access(root)
     root.entries.setdefault("storage", Scalar(None, "", "nothing in the file"))
     root.origins.setdefault("storage", "nothing in the file")
@@ -55,6 +56,15 @@ def load(path: str | None, environ: Mapping_[str, str]) -> Loaded:
     _check_address(config, root)
     _check_headers(config, root)
     return Loaded(config, tuple(warnings))
+
+
+def _drop_obsolete(root: Mapping) -> list[str]:
+    """Take out the keys that only Distribution 2 knew; return a warning for each."""
+    dropped = [key for key in OBSOLETE if root.entries.pop(key, None) is not None]
+    return [
+        f"{key}: a key of Distribution 2 that has no effect here; {OBSOLETE[key]} ({root.origins[key]})"
+        for key in dropped
+    ]
 
 
 def _check_access(root: Mapping) -> None:
@@ -72,6 +82,9 @@ def _check_address(config: Config, root: Mapping) -> None:
     except ValueError as error:
         origin = _origin(root, ("http", "addr"))
         raise ConfigError("http.addr", f"found {config.http.addr!r}, expected {error}{origin}") from None
+    if config.http.net == "unix" and config.http.tls is not None:
+        problem = "TLS on a Unix socket is not offered; remove http.tls or use tcp"
+        raise ConfigError("http.tls", f"{problem}{_origin(root, ('http', 'tls'))}")
 
 
 def _check_headers(config: Config, root: Mapping) -> None:

@@ -165,7 +165,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Duration,
         Meta(
             description="How long a connection may be silent while headers or a body are awaited, or while "
-            "an answer is not being read.  (Not a key of Distribution's.)",
+            "an answer is not being read; the first byte of a connection and all headers have 10 s at most.  "
+            "(Not a key of Distribution's.)",
         ),
     ] = 60.0
     tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
@@ -212,9 +213,9 @@ class ManifestValidation(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Validation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``validation``: which manifests are accepted."""
 
-    disabled: Annotated[bool, Meta(description="Allow every URL, and indexes without their manifests.")] = (
-        False
-    )
+    disabled: Annotated[
+        bool, Meta(description="Allow every http and https URL, and indexes without their manifests.")
+    ] = False
     manifests: Annotated[ManifestValidation, Meta(description="Rules for manifests.")] = field(
         default_factory=ManifestValidation
     )

@@ -42,3 +42,9 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
 """Each key's path, and whether a value of it asks for just what the registry does without it."""
 
 COMPLAINT = "this key of Distribution's is not supported by this version of txregistry; remove it"
+
+OBSOLETE: dict[str, str] = {
+    "compatibility": "manifests of schema 1 are not taken, nor made of others",
+    "reporting": "nothing is reported to Bugsnag or New Relic",
+}
+"""Keys that files of Distribution 2 have and those of Distribution 3 have not, and what becomes of each."""
