@@ -35,7 +35,7 @@ FLOORS = {
     3: ("storage", "auth", "notify", "cache"),
     4: ("content",),
     5: ("web",),
-    6: ("config", "service", "listening", "debug", "logs", "tls", "tap", "commands", "cli"),
+    6: ("config", "service", "listening", "debug", "purging", "logs", "tls", "tap", "commands", "cli"),
 }
 #: Shipped beside the stair.
 BESIDE = ("testing",)

@@ -149,6 +149,16 @@ class ILocalFiles(Interface):
         """
 
 
+class ITidying(Interface):
+    """A driver that keeps files of its own, of which a process that was killed may leave some behind."""
+
+    def tidy() -> Awaitable[None]:
+        """Remove what was left behind, and nothing that another process still needs.
+
+        :raises txregistry.errors.StorageError: it cannot be looked for.
+        """
+
+
 class IStorageDriverMaker(IPlugin):
     """Makes a storage driver of one kind.  This is what a distribution announces."""
 

@@ -27,6 +27,7 @@ from txregistry.interfaces import IStorageDriver
 from txregistry.listening import listen_tcp, listen_unix
 from txregistry.manifest import Platform
 from txregistry.protection import TagProtection
+from txregistry.purging import PurgingService
 from txregistry.validation import NO_URL, Rules
 from txregistry.web.app import Permissions, make_resource
 from txregistry.web.guard import Guard
@@ -83,6 +84,9 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
     parts: list[IService] = []
     if http.debug.addr:
         parts.append(DebugService(reactor, http.debug.addr, {}))
+    maintenance = config.storage.maintenance
+    if maintenance.uploadpurging.enabled and not maintenance.readonly.enabled:
+        parts.append(PurgingService(reactor, driver, maintenance.uploadpurging))
     return RegistryService(reactor, driver, guard, site, config, _context_factory(http), parts)
 
 

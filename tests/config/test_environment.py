@@ -189,7 +189,6 @@ class ComplaintTests(LoadingCase):
             ("REGISTRY_LOG_REPORTCALLER", "log.reportcaller"),
             ("REGISTRY_LOG_HOOKS_0_TYPE", "log.hooks"),
             ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "storage.cache"),
-            ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED", "storage.maintenance.uploadpurging"),
             ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "http.debug.prometheus"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
@@ -207,7 +206,6 @@ class ComplaintTests(LoadingCase):
         """A variable that only switches off what is not built is accepted."""
         environ = {
             "REGISTRY_STORAGE_REDIRECT_DISABLE": "true",
-            "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "false",
             "REGISTRY_HTTP_HTTP2_DISABLED": "true",
         }
         self.assertEqual(self.config(FILE, environ), self.config(FILE))

@@ -232,7 +232,6 @@ class ComplaintTests(LoadingCase):
             "storage.cache": "{blobdescriptor: inmemory}",
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
-            "storage.maintenance.uploadpurging": "{enabled: true}",
             "middleware": "{storage: [{name: redirect}]}",
             "notifications": "{endpoints: [{name: a}]}",
             "redis": "{addrs: [a]}",
@@ -265,7 +264,6 @@ class ComplaintTests(LoadingCase):
               inmemory:
               cache: {}
               redirect: {disable: true}
-              maintenance: {uploadpurging: {enabled: false, age: 168h}}
             http: {http2: {disabled: true}, h2c: {enabled: false}, debug: }
             notifications:
         """

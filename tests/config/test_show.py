@@ -26,6 +26,11 @@ storage:
   maintenance:
     readonly:
       enabled: false
+    uploadpurging:
+      enabled: true
+      age: 168h
+      interval: 24h
+      dryrun: false
 http:
   addr: :5000
   net: tcp

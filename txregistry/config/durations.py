@@ -47,6 +47,17 @@ def parse_duration(text: str) -> float:
     return float(seconds)
 
 
+def parse_interval(text: str) -> float:
+    """Return the seconds that a duration between two times stands for.
+
+    :raises ValueError: it is not a duration, or less than a second.
+    """
+    seconds = parse_duration(text)
+    if seconds < 1:
+        raise ValueError("a duration of at least 1s")
+    return seconds
+
+
 def format_duration(seconds: float) -> str:
     """Return the shortest usual spelling of a duration, which :func:`parse_duration` reads back."""
     exact = Decimal(repr(seconds))

@@ -7,9 +7,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from txregistry.config import values
-from txregistry.config.durations import parse_duration
+from txregistry.config.durations import parse_duration, parse_interval
 
 Duration = Annotated[float, Meta(extra={"parse": parse_duration})]
+Interval = Annotated[float, Meta(extra={"parse": parse_interval})]
 ReadableFile = Annotated[str, Meta(extra={"parse": values.readable})]
 HeaderName = Annotated[str, Meta(extra={"parse": values.header_name})]
 HeaderValue = Annotated[str, Meta(extra={"parse": values.header_value})]

@@ -23,6 +23,7 @@ from txregistry.config.kinds import (
     TagPattern,
     WarningText,
 )
+from txregistry.config.purging import UploadPurging
 
 
 class AccessLog(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,6 +65,9 @@ class Maintenance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """``storage.maintenance``."""
 
     readonly: Annotated[ReadOnly, Meta(description="Read-only operation.")] = field(default_factory=ReadOnly)
+    uploadpurging: Annotated[
+        UploadPurging, Meta(description="The end of uploads that nobody goes on with.")
+    ] = field(default_factory=UploadPurging)
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -25,7 +25,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "storage.cache": _never,
     "storage.redirect": _says("disable", True),
     "storage.tag": _never,
-    "storage.maintenance.uploadpurging": _says("enabled", False),
     "middleware": _never,
     "notifications": _never,
     "redis": _never,

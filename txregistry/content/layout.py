@@ -15,6 +15,11 @@ and, which Distribution passes over because of the underscore::
                                                                          as its subject
 
 A link is a file that holds a digest and nothing more, not even a newline.
+
+Beside all that, where Distribution never looks::
+
+    /_txregistry/quarantine/<run>/<path>        what ``txregistry fsck --repair`` took from <path>
+    /_txregistry/quarantine/<run>/<path>.why    and why
 """
 
 from __future__ import annotations
@@ -23,6 +28,16 @@ from txregistry.digest import Digest
 
 _ROOT = "/docker/registry/v2"
 REPOSITORIES = f"{_ROOT}/repositories"
+BLOBS = f"{_ROOT}/blobs"
+#: What a repository's own directories begin with; the others in its directory are those of other repositories.
+OWN = "_"
+#: The names of those that tell what a repository has.
+LAYERS, MANIFESTS, REFERRERS, UPLOADS = "_layers", "_manifests", "_referrers", "_uploads"
+
+
+def repository(name: str) -> str:
+    """Return a repository's directory, in which there may be other repositories too."""
+    return f"{REPOSITORIES}/{name}"
 
 
 def blob_data(digest: Digest) -> str:
@@ -33,6 +48,11 @@ def blob_data(digest: Digest) -> str:
 def layer_link(name: str, digest: Digest) -> str:
     """Return what says that a repository has a blob."""
     return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.hex}/link"
+
+
+def layers(name: str, algorithm: str) -> str:
+    """Return the directory of a repository's blobs of one digest algorithm."""
+    return f"{REPOSITORIES}/{name}/{LAYERS}/{algorithm}"
 
 
 def manifests(name: str) -> str:
@@ -65,9 +85,19 @@ def tag_link(name: str, tag: str) -> str:
     return f"{tags(name)}/{tag}/current/link"
 
 
+def tag_history(name: str, tag: str, algorithm: str) -> str:
+    """Return the directory of what a tag has ever pointed to, of one digest algorithm."""
+    return f"{tags(name)}/{tag}/index/{algorithm}"
+
+
 def tag_history_link(name: str, tag: str, digest: Digest) -> str:
     """Return what says that a tag has pointed to a manifest."""
     return f"{tags(name)}/{tag}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def subjects(name: str, algorithm: str) -> str:
+    """Return the directory of the manifests that others refer to, of one digest algorithm."""
+    return f"{REPOSITORIES}/{name}/{REFERRERS}/{algorithm}"
 
 
 def referrers(name: str, subject: Digest) -> str:
@@ -78,6 +108,11 @@ def referrers(name: str, subject: Digest) -> str:
 def referrer(name: str, subject: Digest, digest: Digest) -> str:
     """Return where one referrer's descriptor is."""
     return f"{referrers(name, subject)}/{digest.algorithm}-{digest.hex}"
+
+
+def uploads(name: str) -> str:
+    """Return the directory of a repository's upload sessions."""
+    return f"{REPOSITORIES}/{name}/{UPLOADS}"
 
 
 def upload(name: str, upload_id: str) -> str:
@@ -98,3 +133,8 @@ def upload_started(name: str, upload_id: str) -> str:
 def upload_hash_states(name: str, upload_id: str, algorithm: str) -> str:
     """Return the directory of an upload's hash states, each named by its offset."""
     return f"{upload(name, upload_id)}/hashstates/{algorithm}"
+
+
+def quarantine(run: str) -> str:
+    """Return the directory of what one run of ``txregistry fsck --repair`` took away."""
+    return f"/_txregistry/quarantine/{run}"

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from txregistry import errors, paths
-from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, ILocalFiles, IStorageDriver
+from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, ILocalFiles, IStorageDriver, ITidying
 from txregistry.storage.files import (
     FileReader,
     FileWriter,
@@ -73,7 +73,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
     return FilesystemDriver(root, Threads(reactor, threads, "txregistry-filesystem"))
 
 
-@implementer(IStorageDriver, ILocalFiles)
+@implementer(IStorageDriver, ILocalFiles, ITidying)
 class FilesystemDriver:
     """Files below a root directory.
 
@@ -103,8 +103,7 @@ class FilesystemDriver:
             raise errors.ConfigError(
                 "rootdirectory", f"cannot write below {self._root}: {error.strerror}"
             ) from error
-        for name in (_NEW, _TRASH):
-            _empty(os.path.join(self._root, name))
+        self._empty()
         self._listings = Listings(keep=is_local(self._root))
 
     async def close(self) -> None:
@@ -235,6 +234,14 @@ class FilesystemDriver:
                 shutil.rmtree(trash, ignore_errors=True)
 
         await self._run(path, delete)
+
+    async def tidy(self) -> None:
+        """See :class:`~txregistry.interfaces.ITidying`."""
+        await self._run(f"/{_NEW}", self._empty)
+
+    def _empty(self) -> None:
+        for name in (_NEW, _TRASH):
+            _empty(os.path.join(self._root, name))
 
     def _local(self, path: str) -> str:
         return self._root + paths.check(path)
