@@ -59,7 +59,7 @@ class IFileWriter(Interface):
         """
 
     def sync() -> Awaitable[None]:
-        """Return when all that was written would survive a loss of power.
+        """Return when all that was written would survive a loss of power.  The file's time is then the present.
 
         :raises txregistry.errors.StorageError: it would not.  The file must then be dropped; a second
             ``sync`` proves nothing.
@@ -117,6 +117,24 @@ class IStorageDriver(Interface):
         """Return what is known of a file or directory.
 
         :raises txregistry.errors.PathUnknown: there is neither.
+        """
+
+    def touch(paths: Sequence[str], age: float = 0) -> Awaitable[Sequence[FileInfo | None]]:
+        """Keep files from being discarded: give each the present time, as if it were written now.
+
+        Return what is known of each; None where there is no file.
+
+        :param age: seconds; a file that was written or touched less than that ago is left as it is.
+        """
+
+    def discard(path: str, before: float) -> Awaitable[FileInfo | None]:
+        """Remove a file that was neither written nor touched lately, with the directories that are empty then.
+
+        Between the look at its time and its removal no one else, in this process or another, touches the file
+        or puts another in its place.
+
+        :param before: seconds since the epoch; a file of that time or later stays.
+        :returns: what was known of the file; None if it stays, or there is none.
         """
 
     def list(path: str) -> Awaitable[list[str]]:

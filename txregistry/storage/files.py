@@ -113,6 +113,7 @@ class FileWriter:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
 
         def sync(descriptor: int) -> None:
+            os.utime(descriptor)
             os.fsync(descriptor)
             sync_directory(os.path.dirname(self._local))
 

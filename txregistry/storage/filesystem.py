@@ -17,7 +17,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from zope.interface import implementer
@@ -37,6 +37,8 @@ from txregistry.storage.files import (
 )
 from txregistry.storage.listings import Listings, is_local
 from txregistry.storage.threads import Threads
+from txregistry.storage.wanted import discard as discard_unwanted
+from txregistry.storage.wanted import prune, replacing, touch
 
 T = TypeVar("T")
 
@@ -150,7 +152,8 @@ class FilesystemDriver:
             directory = os.path.dirname(local)
             if os.path.isdir(directory) or not self._place_with_directories(temporary, local):
                 self._make_directory(directory)
-                os.rename(temporary, local)
+                with replacing(local):
+                    os.rename(temporary, local)
 
         await self._run(path, write)
 
@@ -190,9 +193,32 @@ class FilesystemDriver:
 
     async def stat(self, path: str) -> FileInfo:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        found: os.stat_result = await self._run(path, os.stat, self._local(path))
-        is_directory = stat.S_ISDIR(found.st_mode)
-        return FileInfo(0 if is_directory else found.st_size, found.st_mtime, is_directory)
+        return _info(await self._run(path, os.stat, self._local(path)))
+
+    async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        if not paths:
+            return []
+        locals_ = [self._local(path) for path in paths]
+
+        def touch_all() -> list[FileInfo | None]:
+            found = [touch(local, age) for local in locals_]
+            return [None if each is None else _info(each) for each in found]
+
+        return await self._run(paths[0], touch_all)
+
+    async def discard(self, path: str, before: float) -> FileInfo | None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local = self._local(path)
+
+        def remove() -> FileInfo | None:
+            found = discard_unwanted(local, before)
+            if found is None:
+                return None
+            prune(os.path.dirname(local), self._root)
+            return _info(found)
+
+        return await self._run(path, remove)
 
     async def list(self, path: str) -> list[str]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -212,7 +238,8 @@ class FilesystemDriver:
 
         def rename() -> None:
             self._make_directory(os.path.dirname(local))
-            os.rename(origin, local)
+            with replacing(local):
+                os.rename(origin, local)
 
         await self._run(source, move)
 
@@ -313,6 +340,11 @@ class FilesystemDriver:
                     self._making.pop(directory, None)
                 shutil.rmtree(tree, ignore_errors=True)
         return True
+
+
+def _info(found: os.stat_result) -> FileInfo:
+    is_directory = stat.S_ISDIR(found.st_mode)
+    return FileInfo(0 if is_directory else found.st_size, found.st_mtime, is_directory)
 
 
 def _translated(path: str, work: Callable[..., T], *args: Any) -> T:

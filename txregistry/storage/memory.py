@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from zope.interface import implementer
@@ -23,24 +23,28 @@ def make(options: Mapping[str, Any], reactor: Any) -> MemoryDriver:
 
 
 class _File:
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, modified: float) -> None:
         self.content = bytearray(content)
-        self.modified = time.time()
+        self.modified = modified
         self.busy = False
 
 
 class _Directory:
-    def __init__(self) -> None:
+    def __init__(self, modified: float) -> None:
         self.children: dict[str, _Directory | _File] = {}
-        self.modified = time.time()
+        self.modified = modified
 
 
 @implementer(IStorageDriver)
 class MemoryDriver:
-    """A tree of files in memory.  Every method answers without waiting."""
+    """A tree of files in memory.  Every method answers without waiting.
 
-    def __init__(self) -> None:
-        self._root = _Directory()
+    :param now: the time, in seconds since the epoch.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._root = _Directory(now())
 
     def prepare(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -57,7 +61,7 @@ class MemoryDriver:
 
     async def write(self, path: str, content: bytes, durable: bool = True) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        self._put(path, _File(content))
+        self._put(path, _File(content, self._now()))
 
     async def open_reader(self, path: str, offset: int = 0) -> IFileReader:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -68,11 +72,11 @@ class MemoryDriver:
         try:
             file = self._file(path)
         except errors.PathUnknown:
-            file = _File(b"")
+            file = _File(b"", self._now())
             self._put(path, file)
         if file.busy:
             raise errors.FileBusy(path)
-        return MemoryWriter(file)
+        return MemoryWriter(file, self._now)
 
     async def stat(self, path: str) -> FileInfo:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -80,6 +84,25 @@ class MemoryDriver:
         if isinstance(node, _Directory):
             return FileInfo(0, node.modified, is_directory=True)
         return FileInfo(len(node.content), node.modified)
+
+    async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        return [self._touch(path, age) for path in paths]
+
+    async def discard(self, path: str, before: float) -> FileInfo | None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        try:
+            file = self._file(path)
+        except errors.PathUnknown:
+            return None
+        if file.modified >= before:
+            return None
+        self._remove(path)
+        parent = path.rpartition("/")[0]
+        while parent and not self._children(parent):
+            self._remove(parent)
+            parent = parent.rpartition("/")[0]
+        return FileInfo(len(file.content), file.modified)
 
     async def list(self, path: str) -> list[str]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -114,11 +137,25 @@ class MemoryDriver:
             raise errors.PathUnknown(path)
         return node
 
+    def _children(self, path: str) -> dict[str, _Directory | _File]:
+        node = self._node(path)
+        assert isinstance(node, _Directory)
+        return node.children
+
+    def _touch(self, path: str, age: float) -> FileInfo | None:
+        try:
+            file = self._file(path)
+        except errors.PathUnknown:
+            return None
+        if self._now() - file.modified >= age:
+            file.modified = self._now()
+        return FileInfo(len(file.content), file.modified)
+
     def _put(self, path: str, file: _File) -> None:
         *parents, name = paths.check(path).split("/")[1:]
         node = self._root
         for part in parents:
-            child = node.children.setdefault(part, _Directory())
+            child = node.children.setdefault(part, _Directory(self._now()))
             if isinstance(child, _File):
                 raise errors.StorageFault(path, "a part of the path is a file")
             node = child
@@ -129,9 +166,8 @@ class MemoryDriver:
     def _remove(self, path: str) -> None:
         self._node(path)
         parent, _, name = path.rpartition("/")
-        directory = self._node(parent) if parent else self._root
-        assert isinstance(directory, _Directory)
-        del directory.children[name]
+        children = self._children(parent) if parent else self._root.children
+        del children[name]
 
 
 @implementer(IFileReader)
@@ -156,8 +192,9 @@ class MemoryReader:
 class MemoryWriter:
     """See :class:`~txregistry.interfaces.IFileWriter`."""
 
-    def __init__(self, file: _File) -> None:
+    def __init__(self, file: _File, now: Callable[[], float]) -> None:
         file.busy = True
+        self._now = now
         self._file = file
         self._open = True
         self.offset = len(file.content)
@@ -167,10 +204,11 @@ class MemoryWriter:
         for chunk in chunks:
             self._file.content += chunk
             self.offset += len(chunk)
-        self._file.modified = time.time()
+        self._file.modified = self._now()
 
     async def sync(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
+        self._file.modified = self._now()
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,6 +111,30 @@ class Database:
             if modified is None:
                 raise errors.PathUnknown(path)
             return FileInfo(0, modified, is_directory=True)
+
+    def touch(self, paths: Sequence[str], age: float) -> list[FileInfo | None]:
+        """Give files the present time if theirs is *age* seconds ago or more; return what is known of each."""
+        if not paths:
+            return []
+        with self._transaction(paths[0]):
+            now = time.time()
+            self.connection.executemany(
+                "UPDATE files SET modified = ? WHERE path = ? AND modified <= ?",
+                [(now, path, now - age) for path in paths],
+            )
+            query = "SELECT size, modified FROM files WHERE path = ?"
+            rows = [self.connection.execute(query, (path,)).fetchone() for path in paths]
+            return [None if row is None else FileInfo(*row) for row in rows]
+
+    def discard(self, path: str, before: float) -> FileInfo | None:
+        """Remove a file whose time is before *before*; return what it was, None if it stays."""
+        with self._transaction(path):
+            query = "SELECT size, modified FROM files WHERE path = ? AND modified < ?"
+            row = self.connection.execute(query, (path, before)).fetchone()
+            if row is None:
+                return None
+            self._unlink("path = ?", path)
+            return FileInfo(*row)
 
     def names(self, path: str) -> list[str]:
         """Return the names directly below a directory."""

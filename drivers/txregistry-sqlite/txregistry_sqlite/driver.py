@@ -6,7 +6,7 @@ There is one thread, which does one call after the other, so that no call meets 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -14,8 +14,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from txregistry import errors, paths
+from txregistry import errors
 from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, IStorageDriver
+from txregistry.paths import check
 from txregistry_sqlite.database import Database
 
 T = TypeVar("T")
@@ -62,15 +63,15 @@ class SQLiteDriver:
 
     async def read(self, path: str, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        return await self._run(self._database.read, paths.check(path), limit)
+        return await self._run(self._database.read, check(path), limit)
 
     async def write(self, path: str, content: bytes, durable: bool = True) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        await self._run(self._database.write, paths.check(path), content)
+        await self._run(self._database.write, check(path), content)
 
     async def open_reader(self, path: str, offset: int = 0) -> IFileReader:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        reader = SQLiteReader(self._run, self._database, paths.check(path), offset)
+        reader = SQLiteReader(self._run, self._database, check(path), offset)
         try:
             await self._run(reader.open)
         except BaseException:
@@ -80,7 +81,7 @@ class SQLiteDriver:
 
     async def open_writer(self, path: str) -> IFileWriter:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        if paths.check(path) in self._writing:
+        if check(path) in self._writing:
             raise errors.FileBusy(path, "another writer has it open")
         self._writing.add(path)
         writer = SQLiteWriter(self._run, self._database, path, lambda: self._writing.discard(path))
@@ -93,19 +94,27 @@ class SQLiteDriver:
 
     async def stat(self, path: str) -> FileInfo:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        return await self._run(self._database.stat, paths.check(path))
+        return await self._run(self._database.stat, check(path))
+
+    async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        return await self._run(self._database.touch, [check(path) for path in paths], age)
+
+    async def discard(self, path: str, before: float) -> FileInfo | None:
+        """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        return await self._run(self._database.discard, check(path), before)
 
     async def list(self, path: str) -> list[str]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        return await self._run(self._database.names, paths.check(path))
+        return await self._run(self._database.names, check(path))
 
     async def move(self, source: str, target: str) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        await self._run(self._database.move, paths.check(source), paths.check(target))
+        await self._run(self._database.move, check(source), check(target))
 
     async def delete(self, path: str, durable: bool = True) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        await self._run(self._database.delete, paths.check(path))
+        await self._run(self._database.delete, check(path))
 
     def _run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """Do *work* on the driver's thread, after all that was asked before."""
@@ -188,6 +197,7 @@ class SQLiteWriter(_Open):
 
     async def sync(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`: each write has been synced before it returned."""
+        await self._run(self._database.touch, [self._path], 0)
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""

@@ -19,6 +19,7 @@ from txregistry.testing.storage.local import LocalFilesContract
 from txregistry.testing.storage.paths import PathsContract
 from txregistry.testing.storage.readers import ReadersContract
 from txregistry.testing.storage.tree import TreeContract
+from txregistry.testing.storage.wanted import WantedContract
 from txregistry.testing.storage.writers import WritersContract
 
 __all__ = ["LocalFilesContract", "StorageDriverContract"]
@@ -29,6 +30,7 @@ class StorageDriverContract(
     PathsContract,
     ContentsContract,
     TreeContract,
+    WantedContract,
     ReadersContract,
     WritersContract,
 ):
