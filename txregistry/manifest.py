@@ -177,6 +177,19 @@ def referrer_of(content: bytes, digest: Digest) -> tuple[Digest, Referrer] | Non
     return None if found.subject is None else (found.subject, found.referrer(digest))
 
 
+def stored(content: bytes) -> Manifest | None:
+    """Return a stored manifest, checked no further than needed to tell what it refers to; None if that cannot be."""
+    document = _read(content)
+    if document is None:
+        return None
+    try:
+        return _manifest(
+            document, document.media_type or _type_by_shape(document.manifests is not None), content
+        )
+    except errors.DigestInvalid:
+        return None
+
+
 def children_of(content: bytes) -> list[Digest]:
     """Return the digests that a stored index lists; none of what cannot be read."""
     document = _read(content)

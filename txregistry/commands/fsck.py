@@ -1,0 +1,66 @@
+"""``txregistry fsck``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import attrs
+import click
+import msgspec
+from twisted.internet.task import deferLater
+
+from txregistry.commands.invocation import CONFIG, in_one_line, on_storage
+from txregistry.config.schema import Config
+from txregistry.content.inspection import Finding, Inspection
+from txregistry.content.links import Links
+from txregistry.content.tree import Tree
+from txregistry.errors import StorageError
+from txregistry.interfaces import IStorageDriver
+from txregistry.service import in_thread, rules
+
+#: Seconds until what was found is looked at again.
+_SETTLE = 2
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--quick", is_flag=True, help="Do not read blobs.")
+@CONFIG
+def fsck(config: str | None, as_json: bool, quick: bool) -> None:
+    """Look through all that is stored for what is damaged or missing.
+
+    Changes nothing.  Exits with 0 if there is nothing, with 3 if there is, with 1 if the storage cannot be used.
+    A server may run on the same storage meanwhile.
+    """
+
+    async def work(reactor: Any, loaded: Config, driver: IStorageDriver) -> None:
+        findings: list[Finding] = []
+
+        def report(finding: Finding) -> None:
+            findings.append(finding)
+            if not as_json:
+                where = finding.repository or "-"
+                click.echo(f"{finding.kind} {where} {finding.what} {finding.path}: {finding.problem}")
+
+        inspection = Inspection(
+            Tree(driver, lambda: deferLater(reactor, 0, lambda: None)),
+            Links(driver),
+            rules(loaded.validation),
+            in_thread(reactor),
+            report,
+            lambda: deferLater(reactor, _SETTLE, lambda: None),
+            quick,
+        )
+        with in_one_line(StorageError):
+            await inspection.run()
+        if as_json:
+            document = {"findings": [attrs.asdict(one) for one in findings], "counts": inspection.counts}
+            click.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+        else:
+            counts = ", ".join(f"{number} {name}" for name, number in inspection.counts.items())
+            click.echo(f"{len(findings)} findings; looked at {counts}")
+        if findings:
+            sys.exit(3)
+
+    on_storage(config, work)
