@@ -35,7 +35,19 @@ FLOORS = {
     3: ("storage", "auth", "notify", "cache"),
     4: ("content",),
     5: ("web",),
-    6: ("config", "service", "listening", "debug", "purging", "logs", "tls", "tap", "commands", "cli"),
+    6: (
+        "config",
+        "service",
+        "listening",
+        "debug",
+        "purging",
+        "logs",
+        "mails",
+        "tls",
+        "tap",
+        "commands",
+        "cli",
+    ),
 }
 #: Shipped beside the stair.
 BESIDE = ("testing",)

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txregistry.config.schema import Log
+from txregistry.config.log import Log
 from txregistry.logs import observer, timestamp
 
 TIME = 1767323045.6789

@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txregistry.config.schema import Log
+from txregistry.config.log import Log
 
 Line: TypeAlias = Callable[[LogEvent], str]
 
@@ -71,14 +71,19 @@ class LineObserver:
 
 def observer(settings: Log) -> Callable[[TextIO], ILogObserver]:
     """Return what makes an observer for an open text file, as the configuration wants it."""
-    threshold = _THRESHOLDS[settings.level]
-    accepted = frozenset(level for level in LogLevel.iterconstants() if level >= threshold)
-    line = _formatter(settings.formatter, settings.fields)
+    levels = accepted(settings.level)
+    line = formatter(settings.formatter, settings.fields)
 
     def make(stream: TextIO) -> ILogObserver:
-        return LineObserver(stream, accepted, line)
+        return LineObserver(stream, levels, line)
 
     return make
+
+
+def accepted(level: Literal["error", "warn", "info", "debug"]) -> frozenset[Any]:
+    """Return the levels of the events that are logged where the configuration names this one."""
+    threshold = _THRESHOLDS[level]
+    return frozenset(one for one in LogLevel.iterconstants() if one >= threshold)
 
 
 def timestamp(seconds: float) -> str:
@@ -95,7 +100,11 @@ def escape(text: str) -> str:
     return _UNPRINTABLE.sub(_escaped, text)
 
 
-def _formatter(name: Literal["text", "json", "logstash"], static: Mapping[str, str]) -> Line:
+def formatter(name: Literal["text", "json", "logstash"], static: Mapping[str, str]) -> Line:
+    """Return what makes a line, or with a traceback several, of an event.
+
+    :param static: fields that every line carries.
+    """
     if name == "text":
         return _text(static)
     if name == "json":
@@ -105,7 +114,7 @@ def _formatter(name: Literal["text", "json", "logstash"], static: Mapping[str, s
 
 def _text(static: Mapping[str, str]) -> Line:
     def line(event: LogEvent) -> str:
-        parts = [timestamp(event["log_time"]), _level(event), escape(_message(event))]
+        parts = [timestamp(event["log_time"]), level_name(event), escape(message(event))]
         fields = {**static, **_fields(event)}
         parts += [f"{_word(str(key))}={_word(_scalar_text(value))}" for key, value in fields.items()]
         lines = [" ".join(part for part in parts if part)]
@@ -116,14 +125,14 @@ def _text(static: Mapping[str, str]) -> Line:
 
 
 def _json(static: Mapping[str, str], constant: Mapping[str, str], names: tuple[str, str, str]) -> Line:
-    time, level, message = names
+    time, level, said = names
     reserved = {*names, *constant, "logger", "error"}
 
     def line(event: LogEvent) -> str:
         entry: dict[str, Any] = {
             time: timestamp(event["log_time"]),
-            level: _level(event),
-            message: _message(event),
+            level: level_name(event),
+            said: message(event),
             **constant,
         }
         if event.get("log_namespace"):
@@ -139,16 +148,18 @@ def _json(static: Mapping[str, str], constant: Mapping[str, str], names: tuple[s
     return line
 
 
-def _level(event: LogEvent) -> str:
+def level_name(event: LogEvent) -> str:
+    """Return what the log calls an event's level."""
     return _NAMES.get(event.get("log_level", LogLevel.info), "info")
 
 
-def _message(event: LogEvent) -> str:
-    message = formatEvent(event)
+def message(event: LogEvent) -> str:
+    """Return what an event says."""
+    text = formatEvent(event)
     failure = event.get("log_failure")
-    if not message and isinstance(failure, Failure):
+    if not text and isinstance(failure, Failure):
         return failure.getErrorMessage()
-    return message
+    return text
 
 
 def _fields(event: LogEvent) -> Mapping[Any, Any]:

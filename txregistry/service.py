@@ -25,6 +25,7 @@ from txregistry.debug import DebugService
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
 from txregistry.listening import listen_tcp, listen_unix
+from txregistry.mails import mail_services
 from txregistry.manifest import Platform
 from txregistry.protection import TagProtection
 from txregistry.purging import PurgingService
@@ -81,7 +82,7 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         and bool(http.tls.clientcas)
         and "verify" in http.tls.clientauth,
     )
-    parts: list[IService] = []
+    parts: list[IService] = [*mail_services(config.log, reactor)]
     if http.debug.addr:
         parts.append(DebugService(reactor, http.debug.addr, {}))
     maintenance = config.storage.maintenance

@@ -28,6 +28,20 @@ class OverrideTests(LoadingCase):
         self.assertEqual((config.http.addr, config.http.relativeurls), (":5001", True))
         self.assertEqual(config.http.draintimeout, 60.0)
 
+    def test_name_of_distribution(self) -> None:
+        """A key whose name in Distribution's variables is another than in its file has both."""
+        for name in ("MAILOPTIONS", "OPTIONS"):
+            config = self.config(
+                FILE,
+                {
+                    "REGISTRY_LOG_HOOKS_0_TYPE": "mail",
+                    f"REGISTRY_LOG_HOOKS_0_{name}_SMTP_ADDR": "mail.example.com:25",
+                    f"REGISTRY_LOG_HOOKS_0_{name}_FROM": "a@example.com",
+                },
+            )
+            options = config.log.hooks[0].options
+            self.assertEqual((options.smtp.addr, options.sender), ("mail.example.com:25", "a@example.com"))
+
     def test_string_as_written(self) -> None:
         """A string that looks like a number or a boolean is what was written."""
         for secret in ("12345", "0123", "1e3", "true", "0x10", "1_000", "2026-01-02", "'quoted: yes'"):
@@ -185,9 +199,7 @@ class ComplaintTests(LoadingCase):
     def test_not_built_key(self) -> None:
         """A variable of a key that is not built is refused by the key's name."""
         for variable, key in (
-            ("REGISTRY_LOGLEVEL", "loglevel"),
             ("REGISTRY_LOG_REPORTCALLER", "log.reportcaller"),
-            ("REGISTRY_LOG_HOOKS_0_TYPE", "log.hooks"),
             ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "storage.cache"),
             ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "http.debug.prometheus"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),

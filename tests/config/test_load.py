@@ -45,6 +45,17 @@ class LoadTests(LoadingCase):
         self.assertEqual((http.relativeurls, http.secret, http.headers), (False, "", {}))
         self.assertEqual((http.draintimeout, http.idletimeout, http.tls), (30.0, 60.0, None))
 
+    def test_loglevel(self) -> None:
+        """The old name of log.level counts where the new one is not written, and is warned of."""
+        for text, level in (
+            ("", "error"),
+            ("log: {level: debug}\n", "debug"),
+            ("log: {level: info}\n", "info"),
+        ):
+            loaded = self.load(f"{SMALLEST}loglevel: error\n{text}")
+            self.assertEqual((loaded.config.log.level, loaded.config.loglevel), (level, ""))
+            self.assertIn("loglevel", loaded.warnings[0])
+
     def test_every_key(self) -> None:
         """What the file says is what the configuration holds, strings as they were written."""
         config = self.config(FULL)
@@ -132,8 +143,8 @@ class ComplaintTests(LoadingCase):
         """A key that is like none is refused with those that are known."""
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
-            "quux: unknown key; known here: version, log, storage, http, auth, tokenservice, access, groups, "
-            "immutable, validation, warnings (line 3)",
+            "quux: unknown key; known here: version, loglevel, log, storage, http, auth, tokenservice, access, "
+            "groups, immutable, validation, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -226,9 +237,7 @@ class ComplaintTests(LoadingCase):
         """Each key of Distribution's that is not honoured is refused by its name."""
         said = "this key of Distribution's is not supported by this version of txregistry; remove it"
         for key, text in {
-            "loglevel": "debug",
             "log.reportcaller": "true",
-            "log.hooks": "[{type: mail}]",
             "storage.cache": "{blobdescriptor: inmemory}",
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",

@@ -13,12 +13,14 @@ class RenderTests(LoadingCase):
             render(self.config()),
             """\
 version: '0.1'
+loglevel: ''
 log:
   level: info
   formatter: text
   fields: {}
   accesslog:
     disabled: false
+  hooks: []
 storage:
   inmemory: {}
   delete:

@@ -29,7 +29,8 @@ def dotted(path: Path) -> str:
 @cache
 def keys(kind: type[msgspec.Struct]) -> Mapping_[str, Any]:
     """Return the keys of a section, and the type of each with its annotations."""
-    return get_type_hints(kind, include_extras=True)
+    kinds = get_type_hints(kind, include_extras=True)
+    return {field.encode_name: kinds[field.name] for field in msgspec.structs.fields(kind)}
 
 
 def bare(kind: Any) -> Any:
@@ -93,15 +94,16 @@ def section(
             found[key] = decoder(entry, (*path, key))
         elif not _is_absent(entry, known[key]):
             found[key] = value(known[key], entry, (*path, key))
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in found:
-            reason = f"expected {_expected(known[field.name])}"
+    fields = msgspec.structs.fields(kind)
+    for field in fields:
+        if field.required and field.encode_name not in found:
+            reason = f"expected {_expected(known[field.encode_name])}"
             if path and found:
                 reason = f"{dotted((*path, next(iter(found))))} needs it"
             raise ConfigError(
-                dotted((*path, field.name)), f"missing; {reason}{_origin(node) if path else ''}"
+                dotted((*path, field.encode_name)), f"missing; {reason}{_origin(node) if path else ''}"
             )
-    return kind(**found)
+    return kind(**{field.name: found[field.encode_name] for field in fields if field.encode_name in found})
 
 
 def entries_of(node: Node, path: Path) -> Mapping:

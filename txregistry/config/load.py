@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Mapping_
 
+import msgspec
 from attrs import frozen
 
 from txregistry.config import values
 from txregistry.config.decode import dotted, entries_of, section
-from txregistry.config.document import Mapping, Node, Scalar, describe, parse
+from txregistry.config.document import Mapping, Node, Scalar, describe, is_empty, parse
 from txregistry.config.drivers import storage
 from txregistry.config.environment import CONFIGURATION_PATH, override
 from txregistry.config.schema import Config, Storage
@@ -52,7 +53,7 @@ def load(path: str | None, environ: Mapping_[str, str]) -> Loaded:
     _check_access(root)
     root.entries.setdefault("storage", Scalar(None, "", "nothing in the file"))
     root.origins.setdefault("storage", "nothing in the file")
-    config = section(Config, root, (), {Storage: storage})
+    config = _with_level(section(Config, root, (), {Storage: storage}), root, warnings)
     _check_address(config, root)
     _check_headers(config, root)
     return Loaded(config, tuple(warnings))
@@ -65,6 +66,26 @@ def _drop_obsolete(root: Mapping) -> list[str]:
         f"{key}: a key of Distribution 2 that has no effect here; {OBSOLETE[key]} ({root.origins[key]})"
         for key in dropped
     ]
+
+
+def _with_level(config: Config, root: Mapping, warnings: list[str]) -> Config:
+    """Return the configuration with what ``loglevel`` says in the place of ``log.level``, if that says nothing."""
+    if not config.loglevel:
+        return config
+    warnings.append(f"loglevel: an old name, write log.level{_origin(root, ('loglevel',))}")
+    log = config.log
+    if not _is_written(root, ("log", "level")):
+        log = msgspec.structs.replace(log, level=config.loglevel)
+    return msgspec.structs.replace(config, log=log, loglevel="")
+
+
+def _is_written(root: Node, path: tuple[str, ...]) -> bool:
+    node = root
+    for key in path:
+        if not isinstance(node, Mapping) or key not in node.entries:
+            return False
+        node = node.entries[key]
+    return not is_empty(node)
 
 
 def _check_access(root: Mapping) -> None:

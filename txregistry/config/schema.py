@@ -23,30 +23,8 @@ from txregistry.config.kinds import (
     TagPattern,
     WarningText,
 )
+from txregistry.config.log import Log
 from txregistry.config.purging import UploadPurging
-
-
-class AccessLog(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``log.accesslog``: one line for each request."""
-
-    disabled: Annotated[bool, Meta(description="Write no access log.")] = False
-
-
-class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``log``: what the registry says about itself."""
-
-    level: Annotated[
-        Literal["error", "warn", "info", "debug"],
-        Meta(description="The least severe kind of event that is logged."),
-    ] = "info"
-    formatter: Annotated[
-        Literal["text", "json", "logstash"], Meta(description="How a line of the log is written.")
-    ] = "text"
-    fields: Annotated[
-        dict[str, str],
-        Meta(description="Fields that every line of the log carries, each with its text as written."),
-    ] = field(default_factory=dict)
-    accesslog: Annotated[AccessLog, Meta(description="The access log.")] = field(default_factory=AccessLog)
 
 
 class Delete(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -253,6 +231,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file."""
 
     version: Annotated[Literal["0.1"], Meta(description="The version of this format.")]
+    loglevel: Annotated[
+        Literal["", "error", "warn", "info", "debug"],
+        Meta(description="What log.level was once called; log.level has the last word."),
+    ] = ""
     log: Annotated[Log, Meta(description="Logging.")] = field(default_factory=Log)
     storage: Annotated[Storage, Meta(description="Storage.")]
     http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)

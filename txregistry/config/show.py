@@ -34,13 +34,15 @@ def render(config: Config) -> str:
 
 def _section(value: msgspec.Struct, path: tuple[str, ...]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for key, kind in keys(type(value)).items():
+    kinds = keys(type(value))
+    for attribute in msgspec.structs.fields(type(value)):
+        key, kind = attribute.encode_name, kinds[attribute.encode_name]
         if isinstance(value, Storage) and key in ("driver", "options"):
             if key == "options":
                 where = (*path, value.driver)
                 result[value.driver] = masked(value.options, where)
             continue
-        entry = getattr(value, key)
+        entry = getattr(value, attribute.name)
         where = (*path, key)
         if isinstance(entry, msgspec.Struct):
             result[key] = _section(entry, where)

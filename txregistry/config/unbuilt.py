@@ -19,9 +19,7 @@ def _says(key: str, off: bool) -> Callable[[Any], bool]:
 
 
 UNBUILT: dict[str, Callable[[Any], bool]] = {
-    "loglevel": _never,
     "log.reportcaller": lambda value: value is False,
-    "log.hooks": _never,
     "storage.cache": _never,
     "storage.redirect": _says("disable", True),
     "storage.tag": _never,

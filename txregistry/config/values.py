@@ -16,6 +16,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_MAIL_ADDRESS = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _PREFIX = re.compile(r"/(?:(?!\.\.?/)[A-Za-z0-9._~-]+/)*")
 _URL = re.compile(r"[\x21-\x7e]+")
 
@@ -64,6 +65,25 @@ def optional_address(text: str) -> str:
     """Check ``host:port``, if there is one."""
     if text:
         address(text)
+    return text
+
+
+def server_address(text: str) -> str:
+    """Check the ``host:port`` of a server, if there is one."""
+    expected = "a server's address such as mail.example.com:587"
+    try:
+        known = not text or (address(text).host and address(text).port)
+    except ValueError:
+        raise ValueError(expected) from None
+    if not known:
+        raise ValueError(expected)
+    return text
+
+
+def mail_address(text: str) -> str:
+    """Check a mail address without a display name, if there is one."""
+    if text and not _MAIL_ADDRESS.fullmatch(text):
+        raise ValueError("a mail address such as ops@example.com")
     return text
 
 
