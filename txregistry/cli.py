@@ -14,6 +14,8 @@ from txregistry.auth.rules import explain
 from txregistry.commands.fsck import fsck
 from txregistry.commands.invocation import CONFIG, in_one_line
 from txregistry.commands.referrers import referrers
+from txregistry.commands.repo import repo
+from txregistry.commands.usage import usage
 from txregistry.config import gates
 from txregistry.config.load import load
 from txregistry.config.show import render
@@ -113,6 +115,8 @@ def check(config: str | None) -> None:
 
 main.add_command(fsck)
 main.add_command(referrers)
+main.add_command(repo)
+main.add_command(usage)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ class Finding:
     """
 
     kind: str
-    repository: str
-    what: str
+    repository: str = field(converter=str)
+    what: str = field(converter=str)
     path: str
     problem: str
 

@@ -1,0 +1,65 @@
+"""Commands that look at what is stored, as processes over a directory."""
+
+import json
+import os
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.processes import TXREGISTRY, RegistryServer
+from tests.registry_client import RegistryClient
+
+
+class StorageCommandTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """Push a blob and a manifest to a server that goes on running."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.data = os.path.abspath(os.path.join(directory, "data"))
+        self.server = RegistryServer(TXREGISTRY, os.path.abspath(directory), self.data)
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        client = RegistryClient(self.server.host)
+        self.blob = client.push_bytes("team/app", b"{}")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.blob, "size": 2}
+        client.push_manifest(
+            "team/app", "1", {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}
+        )
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "txregistry.cli", *arguments, self.server.config_path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def test_looking(self) -> None:
+        """Repositories, tags and bytes are told while a server runs."""
+        self.assertEqual(self.command("repo", "list").stdout, "team/app\n")
+        self.assertRegex(self.command("repo", "tags", "team/app").stdout, r"\A1 sha256:[0-9a-f]{64}\n\Z")
+        self.assertEqual(self.command("repo", "tags", "team/none").returncode, 1)
+        self.assertRegex(self.command("usage").stdout, r"\nteam/app +1 +1 +[0-9]+ +[0-9]+\ntotal +[0-9]+\n")
+        (one,) = json.loads(self.command("usage", "--json").stdout)["repositories"]
+        self.assertEqual((one["name"], one["blobs"]), ("team/app", 1))
+
+    def test_fsck(self) -> None:
+        """fsck ends with 0 over what is sound, and with 3 and a line for each finding over what is not."""
+        sound = self.command("fsck")
+        self.assertEqual((sound.returncode, sound.stderr), (0, ""))
+        self.assertIn("0 findings; looked at 1 repositories, 1 manifests, 1 tags, 2 blobs", sound.stdout)
+        hexadecimal = self.blob.removeprefix("sha256:")
+        path = f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
+        with open(os.path.join(self.data, path), "wb") as file:
+            file.write(b"[]")
+        damaged = self.command("fsck")
+        self.assertEqual(damaged.returncode, 3)
+        self.assertEqual(
+            [line.split()[0] for line in damaged.stdout.splitlines()],
+            ["blob-damaged", "manifest-incomplete", "2"],
+        )
+        found = json.loads(self.command("fsck", "--json").stdout)["findings"]
+        self.assertEqual((found[0]["kind"], found[0]["what"]), ("blob-damaged", self.blob))
