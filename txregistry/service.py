@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from attrs import field, mutable
+from attrs import evolve, field, mutable
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
@@ -20,8 +20,10 @@ from txregistry.config import gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
+from txregistry.config.telemetry import Telemetry
+from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
-from txregistry.debug import DebugService
+from txregistry.debug import Answer, DebugService, Page
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
 from txregistry.listening import listen_tcp, listen_unix
@@ -29,6 +31,8 @@ from txregistry.mails import mail_services
 from txregistry.manifest import Platform
 from txregistry.protection import TagProtection
 from txregistry.purging import PurgingService
+from txregistry.telemetry.metrics import Metrics
+from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
 from txregistry.web.app import Permissions, make_resource
 from txregistry.web.guard import Guard
@@ -47,12 +51,15 @@ _THREADS = 32
 _TLS_INTERVAL = 5
 
 
-def make_service(config: Config, reactor: Any) -> RegistryService:
+def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None = None) -> RegistryService:
     """Return the server that a configuration describes, not yet started.
 
+    :param environ: the environment's variables, where ``OTEL_*`` say where traces go.
     :raises txregistry.errors.ConfigError: what only the parts themselves could check is wrong.
     """
-    driver = make(config.storage, reactor)
+    telemetry = Telemetry.of(config, environ or {}, reactor)
+    metrics = telemetry.metrics
+    driver = observed(make(config.storage, reactor), telemetry.storage)
     protection = TagProtection.of(config.immutable)
     registry = Registry.on(driver, in_thread(reactor), rules(config.validation), protection)
     http = config.http
@@ -60,6 +67,8 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
     locations = Locations(http.host, http.prefix, http.relativeurls)
     policy = gates.policy(config, reactor)
     guard = Guard(gates.backend(config, reactor, policy), policy, locations)
+    if metrics is not None:
+        guard = evolve(guard, note=metrics.admit)
     resource = make_resource(
         registry,
         UploadStates(secret),
@@ -81,10 +90,14 @@ def make_service(config: Config, reactor: Any) -> RegistryService:
         verifies_clients=http.tls is not None
         and bool(http.tls.clientcas)
         and "verify" in http.tls.clientauth,
+        observers=telemetry.requests,
     )
-    parts: list[IService] = [*mail_services(config.log, reactor)]
+    parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts]
+    pages: dict[str, Page] = {}
+    if metrics is not None:
+        pages[http.debug.prometheus.path] = figures(metrics, in_thread(reactor))
     if http.debug.addr:
-        parts.append(DebugService(reactor, http.debug.addr, {}))
+        parts.append(DebugService(reactor, http.debug.addr, pages))
     maintenance = config.storage.maintenance
     if maintenance.uploadpurging.enabled and not maintenance.readonly.enabled:
         parts.append(PurgingService(reactor, driver, maintenance.uploadpurging))
@@ -198,6 +211,20 @@ def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return run
+
+
+def figures(metrics: Metrics, in_thread: InThread) -> Page:
+    """Return the page of a registry's figures.
+
+    :param in_thread: where they are written out, which takes longer than the reactor should wait.
+    """
+
+    async def page(request: Any) -> Answer:
+        accept = request.getHeader(b"Accept") or b""
+        content, media_type = await in_thread(lambda: metrics.exposition(str(accept, "latin-1")))
+        return Answer(content, media_type)
+
+    return page
 
 
 def _context_factory(http: Http) -> Any:

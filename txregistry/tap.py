@@ -26,7 +26,7 @@ def prepare(path: str | None) -> tuple[Loaded, RegistryService]:
     from twisted.internet import reactor
 
     loaded = load(path, os.environ)
-    return loaded, make_service(loaded.config, reactor)
+    return loaded, make_service(loaded.config, reactor, os.environ)
 
 
 class Options(usage.Options):

@@ -201,7 +201,6 @@ class ComplaintTests(LoadingCase):
         for variable, key in (
             ("REGISTRY_LOG_REPORTCALLER", "log.reportcaller"),
             ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "storage.cache"),
-            ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "http.debug.prometheus"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),

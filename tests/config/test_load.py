@@ -250,7 +250,6 @@ class ComplaintTests(LoadingCase):
             "catalog": "{maxentries: 10}",
             "tags": "{maxtags: 10}",
             "http.tls.letsencrypt": "{email: a@example.com}",
-            "http.debug.prometheus": "{enabled: true}",
             "http.http2": "{disabled: false}",
             "http.h2c": "{enabled: true}",
         }.items():

@@ -46,6 +46,9 @@ http:
   tls: null
   debug:
     addr: ''
+    prometheus:
+      enabled: false
+      path: /metrics
 auth: null
 tokenservice: null
 # access: not set

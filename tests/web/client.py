@@ -79,6 +79,7 @@ class Server:
     policy: IAccessPolicy = field(factory=Everything)
     protection: TagProtection = field(factory=TagProtection)
     authorization: str | None = None
+    note: Callable[[str], object] = lambda outcome: None
     guard: Guard = field(init=False)
     routes: list[Route] = field(init=False)
     site: RegistrySite = field(init=False)
@@ -86,7 +87,7 @@ class Server:
     def __attrs_post_init__(self) -> None:
         registry = Registry.on(self.driver, at_once, protection=self.protection)
         states = UploadStates(b"secret")
-        self.guard = Guard(self.backend, self.policy, self.locations)
+        self.guard = Guard(self.backend, self.policy, self.locations, self.note)
         self.routes = routes(registry, self.locations, states, at_once, self.guard)
         resource = make_resource(
             registry, states, at_once, self.locations, self.permissions, guard=self.guard

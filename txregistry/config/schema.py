@@ -17,6 +17,7 @@ from txregistry.config.kinds import (
     HeaderName,
     HeaderValue,
     OptionalAddress,
+    PagePath,
     Pattern,
     Prefix,
     ReadableFile,
@@ -94,12 +95,22 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = field(default_factory=list)
 
 
+class Prometheus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``http.debug.prometheus``: figures, on the debug server."""
+
+    enabled: Annotated[bool, Meta(description="Count, and show the figures.")] = False
+    path: Annotated[PagePath, Meta(description="Where on the debug server they are.")] = "/metrics"
+
+
 class Debug(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``http.debug``: a server for operators, which tells of this one."""
 
     addr: Annotated[
         OptionalAddress, Meta(description="Where it listens, host:port or :port; nowhere when empty.")
     ] = ""
+    prometheus: Annotated[Prometheus, Meta(description="Figures for Prometheus.")] = field(
+        default_factory=Prometheus
+    )
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

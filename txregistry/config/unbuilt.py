@@ -32,7 +32,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "catalog": _never,
     "tags": _never,
     "http.tls.letsencrypt": _never,
-    "http.debug.prometheus": _says("enabled", False),
     "http.http2": _says("disabled", True),
     "http.h2c": _says("enabled", False),
 }

@@ -18,6 +18,7 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _MAIL_ADDRESS = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _PREFIX = re.compile(r"/(?:(?!\.\.?/)[A-Za-z0-9._~-]+/)*")
+_PAGE_PATH = re.compile(r"/(?:(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+/?)+")
 _URL = re.compile(r"[\x21-\x7e]+")
 
 # These say where a message ends; an operator's value would break the connection for every client.
@@ -106,6 +107,13 @@ def prefix(text: str) -> str:
     if not _PREFIX.fullmatch(text):
         raise ValueError("a path that begins and ends with a slash, such as / or /registry/")
     return text
+
+
+def page_path(text: str) -> str:
+    """Check the path of a page of the debug server; Distribution takes nothing for the usual one."""
+    if text and not _PAGE_PATH.fullmatch(text):
+        raise ValueError("a path such as /metrics: letters, digits and ._~-/ after a slash")
+    return text or "/metrics"
 
 
 def base_url(text: str) -> str:

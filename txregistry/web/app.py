@@ -78,6 +78,7 @@ class Route:
     """One kind of address, and what answers there.
 
     :param path: in Klein's notation, below ``http.prefix``.
+    :param handler: what it is called in figures: as in Distribution where it has it.
     :param scope: what it is about.
     :param methods: by method, what answers it.
     :param removes: whether DELETE removes what is stored, and so needs the operator's leave.
@@ -85,6 +86,7 @@ class Route:
     """
 
     path: str
+    handler: str
     scope: Scope
     methods: Mapping[str, Answer]
     removes: bool = field(default=False, kw_only=True)
@@ -130,30 +132,33 @@ def routes(
     issuing = []
     if isinstance(guard.backend, TokenService):
         tokens = TokenRoutes(guard.backend, guard)
-        issuing = [Route(PATH, Scope.PUBLIC, {"GET": tokens.get, "POST": tokens.post}, stores=False)]
+        issuing = [Route(PATH, "token", Scope.PUBLIC, {"GET": tokens.get, "POST": tokens.post}, stores=False)]
     return [
         *issuing,
-        Route("/", Scope.PUBLIC, {"GET": _root}),
-        Route("/v2/", Scope.LOGIN, {"GET": _base}),
-        Route("/v2/_catalog", Scope.CATALOG, {"GET": listings.catalog}),
-        Route("/v2/_oci/ext/discover", Scope.LOGIN, {"GET": discover}),
-        Route("/v2/<path:name>/tags/list", Scope.REPOSITORY, {"GET": listings.tags}),
+        Route("/", "root", Scope.PUBLIC, {"GET": _root}),
+        Route("/v2/", "base", Scope.LOGIN, {"GET": _base}),
+        Route("/v2/_catalog", "catalog", Scope.CATALOG, {"GET": listings.catalog}),
+        Route("/v2/_oci/ext/discover", "discover", Scope.LOGIN, {"GET": discover}),
+        Route("/v2/<path:name>/tags/list", "tags", Scope.REPOSITORY, {"GET": listings.tags}),
         Route(
             "/v2/<path:name>/manifests/<reference>",
+            "manifest",
             Scope.REPOSITORY,
             {"GET": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
             removes=True,
         ),
         Route(
             "/v2/<path:name>/blobs/<digest>",
+            "blob",
             Scope.REPOSITORY,
             {"GET": blobs.get, "DELETE": blobs.delete},
             removes=True,
         ),
-        Route("/v2/<path:name>/referrers/<digest>", Scope.REPOSITORY, {"GET": referrers.get}),
-        Route("/v2/<path:name>/blobs/uploads/", Scope.UPLOADS, {"POST": uploads.post}),
+        Route("/v2/<path:name>/referrers/<digest>", "referrers", Scope.REPOSITORY, {"GET": referrers.get}),
+        Route("/v2/<path:name>/blobs/uploads/", "blob_upload", Scope.UPLOADS, {"POST": uploads.post}),
         Route(
             "/v2/<path:name>/blobs/uploads/<upload_id>",
+            "blob_upload_chunk",
             Scope.UPLOADS,
             {"GET": uploads.get, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.delete},
         ),
@@ -201,6 +206,7 @@ def _mount(
     allowed = [*answered, "HEAD"] if "GET" in answered else answered
 
     async def respond(request: Any, **texts: str) -> bytes | None:
+        request.routed(route.handler, route.path)
         if is_preflight(request):
             return answer_preflight(request, allowed)
         method = str(request.method, "ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -19,6 +19,9 @@ from txregistry.web.locations import Locations
 
 _log = Logger()
 
+#: What an error of RFC 6750, 3.1 means for who asks.
+_UNAUTHORIZED = {"invalid_token": "invalid", "insufficient_scope": "insufficient"}
+
 
 @frozen
 class Guard:
@@ -27,11 +30,15 @@ class Guard:
     :param backend: who asks.
     :param policy: may they.
     :param locations: what the registry is reached by.
+    :param note: told what became of each request: ``anonymous`` or ``authenticated`` if it was let in; else
+        ``challenged`` (no credentials), ``invalid`` (not good), ``insufficient`` (good for less), ``denied``,
+        ``throttled`` or ``failed``.
     """
 
     backend: IAuthBackend
     policy: IAccessPolicy
     locations: Locations
+    note: Callable[[str], object] = lambda outcome: None
 
     @classmethod
     def open(cls, locations: Locations) -> Guard:
@@ -55,6 +62,25 @@ class Guard:
         :raises txregistry.errors.Unauthorized: the client may try again with credentials, or better ones.
         :raises txregistry.errors.Denied: it need not.
         """
+        outcome = "failed"
+        try:
+            identity = await self._admit(request, accesses, login)
+            outcome = "anonymous" if identity.is_anonymous else "authenticated"
+        except errors.Unauthorized as error:
+            given = request.text_header("Authorization") is not None
+            outcome = _UNAUTHORIZED.get(error.error or "", "invalid" if given else "challenged")
+            raise
+        except errors.Denied:
+            outcome = "denied"
+            raise
+        except errors.TooManyRequests:
+            outcome = "throttled"
+            raise
+        finally:
+            self.note(outcome)
+        return identity
+
+    async def _admit(self, request: Any, accesses: Sequence[Access], login: bool) -> Identity:
         for access in accesses:
             if access.kind == "repository":
                 # Anyone may send anything; no policy, no challenge and no log has to do with what is no name.

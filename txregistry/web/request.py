@@ -39,6 +39,7 @@ class Request(ServerRequest):
     :ivar id: a name for this request, in the log and in the answer.
     :ivar aborted: whether the answer was broken off.
     :ivar identity: who makes it, once the guard has let it in.
+    :ivar handler: what its route is called, once that is known.
     """
 
     defaultContentType = None
@@ -52,6 +53,7 @@ class Request(ServerRequest):
         self.started = channel.site.reactor.seconds()
         self.aborted = False
         self.identity = ANONYMOUS
+        self.handler: str | None = None
         self._begun = False
         self._keeps_connection = True
         self._answered = False
@@ -84,6 +86,8 @@ class Request(ServerRequest):
     def process(self) -> None:
         """Find what answers, and let it."""
         self.site = site = self.channel.site
+        for observer in site.observers:
+            observer.began(self)
         headers = self.responseHeaders
         headers.setRawHeaders(b"Date", [datetimeToString()])
         for name, values in site.headers:
@@ -101,6 +105,16 @@ class Request(ServerRequest):
             self.finish()
             return
         self.render(site.resource)
+
+    def routed(self, handler: str, route: str) -> None:
+        """Note what answers.
+
+        :param handler: what the route is called.
+        :param route: its path, in Klein's notation.
+        """
+        self.handler = handler
+        for observer in self.site.observers:
+            observer.routed(self, route)
 
     def _route(self) -> bytes:
         """Return the decoded path below ``http.prefix``, less its first slash."""

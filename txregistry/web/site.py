@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from txregistry.web.channel import Channel
+from txregistry.web.observers import RequestObserver
 from txregistry.web.request import Request
 
 _access = Logger(namespace="txregistry.access")
@@ -51,6 +52,7 @@ class RegistrySite(Site):
     :param timeout: seconds of silence after which a connection is given up.
     :param access_log: whether every answer is logged.
     :param verifies_clients: whether TLS lets only such client certificates in as an authority signed.
+    :param observers: who is told of every request.
     """
 
     protocol = TrackedChannel  # type: ignore[assignment]
@@ -65,6 +67,7 @@ class RegistrySite(Site):
         timeout: float = 60,
         access_log: bool = True,
         verifies_clients: bool = False,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         super().__init__(
             resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
@@ -77,6 +80,7 @@ class RegistrySite(Site):
         self.channels: set[TrackedChannel] = set()
         self.draining = False
         self.verifies_clients = verifies_clients
+        self.observers = observers
         self._access_log = access_log
         self._emptied: Deferred[None] | None = None
 
@@ -87,7 +91,12 @@ class RegistrySite(Site):
         """Do nothing, for the same reason."""
 
     def log(self, request: Any) -> None:
-        """Log an answer: whole if the request is finished, cut short by the client if not."""
+        """Note the end of an answer: whole if the request is finished, cut short by the client if not."""
+        seconds = self.reactor.seconds() - request.started
+        cut = request._disconnected or request.aborted or not request.startedWriting
+        status = 499 if cut else request.code
+        for observer in self.observers:
+            observer.ended(request, status, seconds)
         if not self._access_log:
             return
         method, uri = str(request.method, "ascii"), str(request.uri, "latin-1")
@@ -101,12 +110,10 @@ class RegistrySite(Site):
             "http.request.uri": uri,
             "http.request.useragent": request.text_header("User-Agent") or "",
             "auth.user.name": request.identity.name or "",
-            "http.response.status": request.code,
+            "http.response.status": status,
             "http.response.written": request.sentLength,
-            "http.response.duration": round(self.reactor.seconds() - request.started, 6),
+            "http.response.duration": round(seconds, 6),
         }
-        if request._disconnected or request.aborted or not request.startedWriting:
-            fields["http.response.status"] = 499
         _access.info("{method} {path}", method=method, path=uri.partition("?")[0], fields=fields)
 
     def peer(self, transport: Any) -> str:

@@ -1,0 +1,1 @@
+"""What a running registry tells of itself to those who operate it: figures and traces."""
