@@ -98,7 +98,7 @@ class HeldWriter(MemoryWriter):
     """See :class:`HeldDriver`."""
 
     def __init__(self, driver: HeldDriver, file: Any) -> None:
-        super().__init__(file)
+        super().__init__(file, driver._now)
         self._driver = driver
 
     async def write(self, chunks: Any) -> None:
