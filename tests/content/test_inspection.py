@@ -84,6 +84,25 @@ class InspectionTests(ContentCase):
         self.assertIn(("link-broken", str(self.pushed)), self.findings())
         self.assertIn(("tag-dangling", "1"), self.findings())
 
+    def test_mended(self) -> None:
+        """A broken link is written again where the bytes it is named for are sound, and only there."""
+        other = self.push(b"other")
+        self.damage_blob(other)
+        links = [layout.layer_link(NAME, digest) for digest in (self.config, other)]
+        for link in links:
+            self.store(link, b"")
+        inspection = Inspection(
+            Tree(self.driver, nothing),
+            Links(self.driver),
+            Rules(),
+            in_thread,
+            lambda _: None,
+            nothing,
+            repair=True,
+        )
+        self.run_now(inspection.run())
+        self.assertEqual([self.stored(link) for link in links], [str(self.config).encode(), b""])
+
     def test_tags(self) -> None:
         """A tag without a link, or with one that leads to nothing, is found."""
         link = layout.tag_link(NAME, "1")

@@ -26,11 +26,13 @@ _SETTLE = 2
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quick", is_flag=True, help="Do not read blobs.")
+@click.option("--repair", is_flag=True, help="Write broken links of sound blobs and manifests again.")
 @CONFIG
-def fsck(config: str | None, as_json: bool, quick: bool) -> None:
+def fsck(config: str | None, as_json: bool, quick: bool, repair: bool) -> None:
     """Look through all that is stored for what is damaged or missing.
 
-    Changes nothing.  Exits with 0 if there is nothing, with 3 if there is, with 1 if the storage cannot be used.
+    Changes nothing without --repair.  Exits with 0 if there is nothing that was not mended, with 3 if there is, with
+    1 if the storage cannot be used.
     A server may run on the same storage meanwhile.
     """
 
@@ -40,8 +42,9 @@ def fsck(config: str | None, as_json: bool, quick: bool) -> None:
         def report(finding: Finding) -> None:
             findings.append(finding)
             if not as_json:
+                mended = "; mended" if finding.mended else ""
                 where = finding.repository or "-"
-                click.echo(f"{finding.kind} {where} {finding.what} {finding.path}: {finding.problem}")
+                click.echo(f"{finding.kind} {where} {finding.what} {finding.path}: {finding.problem}{mended}")
 
         inspection = Inspection(
             Tree(driver, lambda: deferLater(reactor, 0, lambda: None)),
@@ -51,6 +54,7 @@ def fsck(config: str | None, as_json: bool, quick: bool) -> None:
             report,
             lambda: deferLater(reactor, _SETTLE, lambda: None),
             quick,
+            repair,
         )
         with in_one_line(StorageError):
             await inspection.run()
@@ -60,7 +64,7 @@ def fsck(config: str | None, as_json: bool, quick: bool) -> None:
         else:
             counts = ", ".join(f"{number} {name}" for name, number in inspection.counts.items())
             click.echo(f"{len(findings)} findings; looked at {counts}")
-        if findings:
+        if not all(finding.mended for finding in findings):
             sys.exit(3)
 
     on_storage(config, work)

@@ -36,6 +36,7 @@ class Finding:
     :param what: a digest or a tag.
     :param path: the storage path.
     :param problem: what is wrong.
+    :param mended: whether it was put right.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Finding:
     what: str = field(converter=str)
     path: str
     problem: str
+    mended: bool = False
 
 
 Check = Callable[[], Awaitable[Finding | None]]
@@ -59,6 +61,7 @@ class Inspection:
     :param report: is told of each finding.
     :param settle: awaited before what was found is looked at again.
     :param quick: whether blobs are not read.
+    :param repair: whether broken links are written again where the bytes that they are named for are sound.
     :ivar counts: how many repositories, manifests, tags, blobs and bytes were looked at.
     """
 
@@ -69,6 +72,7 @@ class Inspection:
     report: Callable[[Finding], None]
     settle: Pause
     quick: bool = False
+    repair: bool = False
     counts: dict[str, int] = field(
         factory=lambda: dict.fromkeys(("repositories", "manifests", "tags", "blobs", "bytes"), 0)
     )
@@ -125,8 +129,21 @@ class Inspection:
             if finding is not None:
                 if finding.kind == "blob-damaged":
                     self._damaged.add(Digest.parse(finding.what))
+                if self.repair and finding.kind == "link-broken":
+                    finding = attrs.evolve(finding, mended=await self._mend(finding))
                 self.report(finding)
         self.counts.update(counts)
+
+    async def _mend(self, finding: Finding) -> bool:
+        """Write a link again, if what its directory is named for is stored, and is what its name says."""
+        try:
+            digest = Digest.parse(finding.what)
+            if await self._hash(layout.blob_data(digest), digest) != digest:
+                return False
+        except (errors.DigestInvalid, errors.PathUnknown, errors.StorageFault):
+            return False
+        await self.links.write(finding.path, digest)
+        return True
 
     async def _blob(self, digest: Digest) -> Finding | None:
         path = layout.blob_data(digest)
