@@ -18,6 +18,8 @@ class OverrideTests(LoadingCase):
                 "REGISTRY_HTTP_ADDR": ":5001",
                 "REGISTRY_HTTP_RELATIVEURLS": "true",
                 "REGISTRY_HTTP_DRAINTIMEOUT": "1m",
+                "REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED": "true",
+                "REGISTRY_HTTP_DEBUG_PROMETHEUS_PATH": "/figures",
             },
         )
         self.assertEqual((config.log.level, config.log.formatter), ("debug", "json"))
@@ -27,6 +29,8 @@ class OverrideTests(LoadingCase):
         self.assertEqual(config.storage.options, {"rootdirectory": "/data", "maxthreads": 30})
         self.assertEqual((config.http.addr, config.http.relativeurls), (":5001", True))
         self.assertEqual(config.http.draintimeout, 60.0)
+        prometheus = config.http.debug.prometheus
+        self.assertEqual((prometheus.enabled, prometheus.path), (True, "/figures"))
 
     def test_name_of_distribution(self) -> None:
         """A key whose name in Distribution's variables is another than in its file has both."""

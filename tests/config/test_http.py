@@ -80,6 +80,21 @@ class HttpTests(LoadingCase):
                 ", such as / or /registry/ (line 3)",
             )
 
+    def test_figures(self) -> None:
+        """The figures are at a path of the debug server, at Distribution's if none is given, and off by default."""
+        for text, path in (
+            ("enabled: true", "/metrics"),
+            ("path: ''", "/metrics"),
+            ("path: /a/b.txt", "/a/b.txt"),
+        ):
+            section = self.config(self.text(f"debug: {{prometheus: {{{text}}}}}")).http.debug.prometheus
+            self.assertEqual((section.enabled, section.path), (text == "enabled: true", path))
+        for path in ("metrics", "/a b", "/a?b", "/..", "//a", "/\xe4"):
+            self.assertIn(
+                "http.debug.prometheus.path",
+                self.complaint(self.text(f"debug: {{prometheus: {{path: '{path}'}}}}")),
+            )
+
     def test_hosts(self) -> None:
         """A host is an absolute URL."""
         for host in ("https://registry.example.com", "http://localhost:5000/", "https://[::1]:1/a/"):
