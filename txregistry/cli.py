@@ -11,6 +11,7 @@ import click
 from txregistry import __version__
 from txregistry.access import ACTIONS, Identity
 from txregistry.auth.rules import explain
+from txregistry.commands.events import events
 from txregistry.commands.fsck import fsck
 from txregistry.commands.invocation import CONFIG, in_one_line
 from txregistry.commands.referrers import referrers
@@ -113,6 +114,7 @@ def check(config: str | None) -> None:
     click.echo(render(loaded.config), nl=False)
 
 
+main.add_command(events)
 main.add_command(fsck)
 main.add_command(referrers)
 main.add_command(repo)

@@ -3,7 +3,8 @@
 Exceptions of the first family, :class:`RegistryError`, are answers to a client: each carries a code of the
 OCI distribution spec ("Error Codes"), a message and a detail.  Exceptions of the second,
 :class:`StorageError`, are what a storage driver raises; drivers translate foreign errors to them at their
-own edge.  HTTP status codes are not known here.
+own edge.  Those of the third, :class:`NotificationError`, are what a notifier raises.  HTTP status codes are
+not known here.
 """
 
 from __future__ import annotations
@@ -278,6 +279,25 @@ class StorageUnavailable(StorageError):
 
 class StorageFault(StorageError):
     """The back end failed in a way that says nothing about a second try (an I/O error)."""
+
+
+class NotificationError(Exception):
+    """A notifier could not deliver an event.
+
+    :param reason: one line, for the operator.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class EventRefused(NotificationError):
+    """Whoever was told of the event does not want it: it is this event's fault, others may be wanted."""
+
+
+class EndpointFailed(NotificationError):
+    """Whoever is to be told could not be, which says nothing about the event."""
 
 
 class ConfigError(Exception):

@@ -13,6 +13,7 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from txregistry.access import Access, Attempt, Decision, Identity
+from txregistry.events import Event
 
 
 @frozen
@@ -261,4 +262,47 @@ class IAccessPolicyMaker(IPlugin):
 
         :param options: what stands below ``access.<name>``.
         :raises txregistry.errors.ConfigError: it cannot be used; its ``where`` is the option's name.
+        """
+
+
+class INotifier(Interface):
+    """Tells someone of events.  Instances serve one event loop; nothing in them blocks it."""
+
+    def prepare() -> None:
+        """Make ready: called once, before there is an event, perhaps while the server runs.
+
+        So this may block, but not for longer than it takes to open a file.
+
+        :raises txregistry.errors.ConfigError: this notifier cannot be used, and why, in one line; its
+            ``where`` is the option's name.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of threads and connections; no other method is called afterwards."""
+
+    def notify(event: Event) -> Awaitable[None]:
+        """Return when *event* has been taken by whoever it is for.
+
+        There is no second call before the first has ended.  A call that takes longer than the endpoint's
+        ``timeout`` is cancelled, and must end then.  An event may come again that has been taken already,
+        when that could not be noted.
+
+        :raises txregistry.errors.EventRefused: it is not wanted.  It is tried again, later and later; after
+            some tries it is set aside and those behind it go on.
+        :raises txregistry.errors.EndpointFailed: it cannot be delivered now, as no other event could.  It
+            is tried again as long as it takes.
+        """
+
+
+class INotifierMaker(IPlugin):
+    """Makes a notifier of one kind.  This is what a distribution announces."""
+
+    name: str = Attribute("What ``type`` of an endpoint in the configuration calls it.")
+
+    def make(options: Mapping[str, Any], reactor: Any) -> INotifier:
+        """Return a notifier.  Checks *options* and wires; touches nothing outside the process.
+
+        :param options: the endpoint's keys, less those that every endpoint has.
+        :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong; its ``where`` is the
+            option's name.
         """

@@ -17,7 +17,7 @@ from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 from txregistry.errors import ConfigError
-from txregistry.interfaces import IAccessPolicyMaker, IAuthBackendMaker, IStorageDriverMaker
+from txregistry.interfaces import IAccessPolicyMaker, IAuthBackendMaker, INotifierMaker, IStorageDriverMaker
 
 T = TypeVar("T")
 
@@ -63,6 +63,15 @@ class AccessPolicyMaker(_Maker):
     """Announces an access policy.
 
     :param name: what ``access:`` in the configuration calls it.
+    :param factory: the dotted name of ``make(options, reactor)``.
+    """
+
+
+@implementer(IPlugin, INotifierMaker)
+class NotifierMaker(_Maker):
+    """Announces a notifier.
+
+    :param name: what ``type`` of an endpoint in the configuration calls it.
     :param factory: the dotted name of ``make(options, reactor)``.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from txregistry import __version__
-from txregistry.config import gates
+from txregistry.config import endpoints, gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
@@ -34,6 +35,7 @@ from txregistry.purging import PurgingService
 from txregistry.telemetry.metrics import Metrics
 from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
+from txregistry.web.announcer import Announcer
 from txregistry.web.app import Permissions, make_resource
 from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
@@ -69,6 +71,14 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     guard = Guard(gates.backend(config, reactor, policy), policy, locations)
     if metrics is not None:
         guard = evolve(guard, note=metrics.admit)
+    notifications = endpoints.notifications(config, reactor)
+    announcer = Announcer(
+        notifications,
+        locations,
+        endpoints.source(config),
+        config.notifications.events.includereferences,
+        random.Random().getrandbits,  # noqa: S311 (an event's id need not be hard to guess)
+    )
     resource = make_resource(
         registry,
         UploadStates(secret),
@@ -79,6 +89,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         ),
         [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
         guard,
+        announcer,
     )
     site = RegistrySite(
         resource,
@@ -92,7 +103,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         and "verify" in http.tls.clientauth,
         observers=telemetry.requests,
     )
-    parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts]
+    parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts, notifications]
     pages: dict[str, Page] = {}
     if metrics is not None:
         pages[http.debug.prometheus.path] = figures(metrics, in_thread(reactor))

@@ -74,6 +74,22 @@ class OverrideTests(LoadingCase):
         config = self.config(FILE, {"REGISTRY_HTTP_TLS": f"{{certificate: {path}, key: {path}}}"})
         self.assertIsNotNone(config.http.tls)
 
+    def test_notifications(self) -> None:
+        """Endpoints are set by variables, with the notifier's own keys, events by Distribution's name."""
+        found = self.config(
+            FILE,
+            {
+                "REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES": "true",
+                "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME": "a",
+                "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL": "http://a.example/",
+                "REGISTRY_NOTIFICATIONS_ENDPOINTS_0_IGNORE_ACTIONS": "[pull]",
+            },
+        ).notifications
+        self.assertIs(found.events.includereferences, True)
+        (endpoint,) = found.endpoints
+        self.assertEqual((endpoint.name, endpoint.ignore.actions), ("a", ["pull"]))
+        self.assertEqual(endpoint.options, {"url": "http://a.example/"})
+
     def test_less_specific_first(self) -> None:
         """A variable of a whole section comes before those of keys in it."""
         config = self.config(
@@ -209,7 +225,6 @@ class ComplaintTests(LoadingCase):
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),
             ("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "health"),
-            ("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "notifications"),
         ):
             self.assertEqual(
                 self.complaint(FILE, {variable: "0"}),

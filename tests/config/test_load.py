@@ -144,7 +144,7 @@ class ComplaintTests(LoadingCase):
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
             "quux: unknown key; known here: version, loglevel, log, storage, http, auth, tokenservice, access, "
-            "groups, immutable, validation, warnings (line 3)",
+            "groups, immutable, validation, notifications, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -242,7 +242,6 @@ class ComplaintTests(LoadingCase):
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
             "middleware": "{storage: [{name: redirect}]}",
-            "notifications": "{endpoints: [{name: a}]}",
             "redis": "{addrs: [a]}",
             "health": "{storagedriver: {enabled: true}}",
             "proxy": "{remoteurl: 'https://example.com'}",

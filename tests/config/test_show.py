@@ -63,6 +63,14 @@ validation:
     indexes:
       platforms: all
       platformlist: []
+notifications:
+  events:
+    includereferences: false
+  endpoints: []
+  outbox:
+    path: ''
+    maxbytes: 67108864
+    maxtries: 10
 warnings: []
 """,
         )

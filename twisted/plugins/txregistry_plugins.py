@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from txregistry.plugins import AuthBackendMaker, StorageDriverMaker
+from txregistry.plugins import AuthBackendMaker, NotifierMaker, StorageDriverMaker
 
 registry = ServiceMaker("registry", "txregistry.tap", "An OCI and Docker registry", "registry")
 
@@ -12,3 +12,5 @@ inmemory = StorageDriverMaker("inmemory", "txregistry.storage.memory.make")
 htpasswd = AuthBackendMaker("htpasswd", "txregistry.auth.htpasswd.make")
 cred = AuthBackendMaker("cred", "txregistry.auth.cred.make")
 token = AuthBackendMaker("token", "txregistry.auth.token.make")
+
+webhook = NotifierMaker("webhook", "txregistry.notify.webhook.make")

@@ -60,6 +60,19 @@ def variable_part(kind: Any) -> str | None:
     return None
 
 
+def rest_key(kind: Any) -> str | None:
+    """Return the key of a section that stands for all keys of a plugin's beside its own; None where there is none.
+
+    The schema says so by ``Meta(extra={"rest": True})``.
+    """
+    for key, entry in keys(kind).items():
+        if get_origin(entry) is Annotated:
+            for annotation in entry.__metadata__:
+                if isinstance(annotation, msgspec.Meta) and annotation.extra and "rest" in annotation.extra:
+                    return key
+    return None
+
+
 def unbuilt_keys(path: Path) -> list[str]:
     """Return the keys of Distribution's directly below a path that are not built yet."""
     above = dotted(path)
@@ -83,12 +96,15 @@ def section(
     :raises txregistry.errors.ConfigError: a key is unknown, missing, refused, or its value wrong.
     """
     entries = entries_of(node, path)
-    known = keys(kind)
-    refuse_unknown(entries, known, path)
+    known, rest = dict(keys(kind)), rest_key(kind)
+    if rest is None:
+        refuse_unknown(entries, known, path)
+    else:
+        del known[rest]
     found: dict[str, Any] = {}
     for key, entry in entries.entries.items():
         if key not in known:
-            continue  # a key that is not built, and says just that
+            continue  # a plugin's, or one that is not built and says just that
         decoder = decoders.get(bare(known[key]))
         if decoder is not None:
             found[key] = decoder(entry, (*path, key))
@@ -103,6 +119,9 @@ def section(
             raise ConfigError(
                 dotted((*path, field.encode_name)), f"missing; {reason}{_origin(node) if path else ''}"
             )
+    if rest is not None:
+        others = {key: plain(entry) for key, entry in entries.entries.items() if key not in known}
+        found[rest] = {key: other for key, other in others.items() if other is not None}
     return kind(**{field.name: found[field.encode_name] for field in fields if field.encode_name in found})
 
 

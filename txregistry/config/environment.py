@@ -15,6 +15,7 @@ from txregistry.config.decode import (
     is_section,
     keys,
     nearest,
+    rest_key,
     unbuilt_keys,
     variable_part,
 )
@@ -151,6 +152,8 @@ class _Variable:
             for key, below in known.items():
                 if part in (key.upper(), variable_part(below)):
                     return key, below
+            if rest_key(kind) is not None:
+                return part.lower(), Any
             if kind is not Storage:
                 near = nearest(part, known)
                 if near is not None:

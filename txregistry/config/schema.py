@@ -25,6 +25,7 @@ from txregistry.config.kinds import (
     WarningText,
 )
 from txregistry.config.log import Log
+from txregistry.config.notifications import NotificationKeys
 from txregistry.config.purging import UploadPurging
 
 
@@ -276,6 +277,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = field(default_factory=list)
     validation: Annotated[Validation, Meta(description="Which manifests are accepted.")] = field(
         default_factory=Validation
+    )
+    notifications: Annotated[NotificationKeys, Meta(description="Who is told of what happens.")] = field(
+        default_factory=NotificationKeys
     )
     warnings: Annotated[
         list[Warn],

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 import yaml
 
-from txregistry.config.decode import bare, is_section, keys
+from txregistry.config.decode import bare, is_section, keys, rest_key
 from txregistry.config.durations import format_duration
 from txregistry.config.masks import masked
 from txregistry.config.schema import Config, Storage
@@ -44,7 +44,9 @@ def _section(value: msgspec.Struct, path: tuple[str, ...]) -> dict[str, Any]:
             continue
         entry = getattr(value, attribute.name)
         where = (*path, key)
-        if isinstance(entry, msgspec.Struct):
+        if key == rest_key(type(value)):
+            result |= masked(entry, path)
+        elif isinstance(entry, msgspec.Struct):
             result[key] = _section(entry, where)
         elif isinstance(entry, list) and is_section(get_args(bare(kind))[0]):
             result[key] = [_section(item, (*where, str(n))) for n, item in enumerate(entry)]

@@ -24,7 +24,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "storage.redirect": _says("disable", True),
     "storage.tag": _never,
     "middleware": _never,
-    "notifications": _never,
     "redis": _never,
     "health": _never,
     "proxy": _never,

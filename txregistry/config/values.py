@@ -88,6 +88,13 @@ def mail_address(text: str) -> str:
     return text
 
 
+def optional_path(text: str) -> str:
+    """Check the absolute path of a file, if there is one."""
+    if text and (not os.path.isabs(text) or "\0" in text or text.endswith("/")):
+        raise ValueError("the absolute path of a file")
+    return text
+
+
 def socket_path(text: str) -> str:
     """Check the path of a Unix socket."""
     expected = "the path of a socket such as /run/txregistry.sock, since http.net is unix"

@@ -142,20 +142,22 @@ class Manifests:
                 await self.tags.point(name, tag, digest)
         return Pushed(digest, parsed.subject)
 
-    async def delete(self, name: RepositoryName, reference: Tag | Digest) -> None:
+    async def delete(self, name: RepositoryName, reference: Tag | Digest) -> list[Tag]:
         """Delete a tag, or a manifest together with the tags that point to it.
 
+        :returns: the tags that are gone.
         :raises txregistry.errors.ManifestUnknown: there is none of that tag or digest.
         :raises txregistry.errors.Denied: a tag that would go is protected.
         """
         async with self._lock(name):
             if isinstance(reference, Tag):
                 await self._require_movable(name, [reference], None)
-                found = await self.tags.delete(name, reference)
+                gone = [reference] if await self.tags.delete(name, reference) else None
             else:
-                found = await self._delete_revision(name, reference)
-        if not found:
+                gone = await self._delete_revision(name, reference)
+        if gone is None:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
+        return gone
 
     async def index_referrers(self, name: RepositoryName) -> int:
         """Note again which manifests of a repository refer to others; return how many do.
@@ -190,11 +192,12 @@ class Manifests:
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
         return digest if digest is not None and await self._has(name, digest) else None
 
-    async def _delete_revision(self, name: RepositoryName, digest: Digest) -> bool:
+    async def _delete_revision(self, name: RepositoryName, digest: Digest) -> list[Tag] | None:
+        """Delete a manifest and return the tags that pointed to it; None where there is no such manifest."""
         link = layout.revision_link(name, digest)
         target = await self.links.read(link)
         if target is None:
-            return False
+            return None
         pointing = await self.tags.pointing_to(name, digest)
         await self._require_movable(name, pointing, None)
         for tag in pointing:
@@ -208,7 +211,7 @@ class Manifests:
         referred = manifest.referrer_of(content, digest)
         if referred is not None:
             await self.referrers.remove(name, referred[0], digest)
-        return found
+        return pointing if found else None
 
     async def _require_movable(
         self, name: RepositoryName, tags: Sequence[Tag], digest: Digest | None

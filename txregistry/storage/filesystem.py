@@ -51,6 +51,9 @@ _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _NEW = "_txregistry/new"
 _TRASH = "_txregistry/trash"
 
+#: Where everything is if nothing else is said.
+DEFAULT_ROOT = "/var/lib/registry"
+
 _ATTEMPTS = 5
 #: Seconds after which what lies in those two is taken for what a killed process left.
 _LEFT_AFTER = 3600
@@ -64,7 +67,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
     :raises txregistry.errors.ConfigError: another key, or a value of another kind.
     """
     rest = dict(options)
-    root = rest.pop("rootdirectory", "/var/lib/registry")
+    root = rest.pop("rootdirectory", DEFAULT_ROOT)
     threads = rest.pop("maxthreads", 100)
     if rest:
         raise errors.ConfigError(min(rest), "unknown key; expected rootdirectory or maxthreads")

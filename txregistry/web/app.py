@@ -19,6 +19,7 @@ from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.reference import RepositoryName
 from txregistry.web import failures
+from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer, answer_json
 from txregistry.web.blobs import BlobRoutes
 from txregistry.web.extensions import discover
@@ -121,12 +122,17 @@ async def _root(request: Any) -> bytes:
 
 
 def routes(
-    registry: Registry, locations: Locations, states: UploadStates, in_thread: InThread, guard: Guard
+    registry: Registry,
+    locations: Locations,
+    states: UploadStates,
+    in_thread: InThread,
+    guard: Guard,
+    announcer: Announcer | None = None,
 ) -> list[Route]:
     """Return every route that there is."""
-    blobs = BlobRoutes(registry, in_thread)
-    uploads = UploadRoutes(registry, locations, states, guard)
-    manifests = ManifestRoutes(registry, locations)
+    blobs = BlobRoutes(registry, in_thread, announcer)
+    uploads = UploadRoutes(registry, locations, states, guard, announcer)
+    manifests = ManifestRoutes(registry, locations, announcer)
     listings = ListingRoutes(registry, locations, guard)
     referrers = ReferrerRoutes(registry, locations)
     issuing = []
@@ -173,19 +179,21 @@ def make_resource(
     permissions: Permissions | None = None,
     warnings: Sequence[RepositoryWarning] = (),
     guard: Guard | None = None,
+    announcer: Announcer | None = None,
 ) -> IResource:
     """Return what answers all requests.
 
     :param in_thread: where work that would keep others waiting is done.
     :param warnings: what answers about repositories carry.
     :param guard: who may do what; everyone everything if not given.
+    :param announcer: who is told of what is done; no one if not given.
     """
     locations = locations or Locations()
     guard = guard or Guard.open(locations)
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    for route in routes(registry, locations, states, in_thread, guard):
+    for route in routes(registry, locations, states, in_thread, guard, announcer):
         _mount(app, route, guard, permissions or Permissions(), warnings)
 
     @app.handle_errors(Exception)

@@ -14,6 +14,7 @@ from txregistry.digest import Digest
 from txregistry.interfaces import ILocalFiles
 from txregistry.ranges import ByteRange, parse_range
 from txregistry.reference import RepositoryName
+from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.conditions import range_applies, unchanged
 from txregistry.web.drain import can_send_descriptor, send_descriptor, send_reader
@@ -30,14 +31,18 @@ class BlobRoutes:
 
     :param registry: what is stored.
     :param in_thread: where the kernel is made to send.
+    :param announcer: who is told of what is done; None for no one.
     """
 
     registry: Registry
     in_thread: InThread
+    announcer: Announcer | None
 
     async def get(self, request: Any, name: RepositoryName, digest: Digest) -> bytes | None:
         """Send a blob, or a part of it; for HEAD, what would be said of it."""
         blob = await self.registry.blobs.find(name, digest)
+        if self.announcer is not None:
+            self.announcer.blob_pulled(request, name, blob)
         request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
         request.setHeader(b"Cache-Control", _FOREVER.encode("ascii"))
         request.setHeader(b"Accept-Ranges", b"bytes")
@@ -59,6 +64,8 @@ class BlobRoutes:
     async def delete(self, request: Any, name: RepositoryName, digest: Digest) -> bytes:
         """Take a blob from a repository."""
         await self.registry.blobs.delete(name, digest)
+        if self.announcer is not None:
+            await self.announcer.deleted(request, name, digest)
         return answer(request, 202)
 
     async def _send(self, request: Any, blob: Blob, run: ByteRange) -> bytes | None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from attrs import frozen
 
-from txregistry import errors, manifest
+from txregistry import errors, manifest, media
+from txregistry.content.manifests import StoredManifest
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.reference import RepositoryName, Tag, parse_reference
+from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.conditions import replacement_condition, unchanged
 from txregistry.web.locations import Locations
@@ -24,14 +26,19 @@ class ManifestRoutes:
 
     :param registry: what is stored.
     :param locations: where manifests are.
+    :param announcer: who is told of what is done; None for no one.
     """
 
     registry: Registry
     locations: Locations
+    announcer: Announcer | None
 
     async def get(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Send a manifest, whatever the client says that it accepts: there is no other form of it."""
-        found = await self.registry.manifests.find(name, _stored(name, reference))
+        wanted = _stored(name, reference)
+        found = await self.registry.manifests.find(name, wanted)
+        if self.announcer is not None:
+            self.announcer.manifest_pulled(request, name, wanted, found)
         request.setHeader(b"Docker-Content-Digest", str(found.digest).encode("ascii"))
         if unchanged(request, found.digest):
             return b""
@@ -50,6 +57,10 @@ class ManifestRoutes:
         pushed = await self.registry.manifests.put(
             name, wanted, content, content_type, tags, replacement_condition(request)
         )
+        if self.announcer is not None:
+            stored = StoredManifest(pushed.digest, media.essence(content_type), content)
+            pointing = [wanted] if isinstance(wanted, Tag) else tags
+            await self.announcer.manifest_pushed(request, name, stored, pointing)
         location = self.locations.manifest(request, name, pushed.digest)
         headers = {"Location": location, "Docker-Content-Digest": str(pushed.digest)}
         if pushed.subject is not None:
@@ -69,7 +80,11 @@ class ManifestRoutes:
 
     async def delete(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Delete a tag, or a manifest and the tags that point to it."""
-        await self.registry.manifests.delete(name, _stored(name, reference))
+        wanted = _stored(name, reference)
+        tags = await self.registry.manifests.delete(name, wanted)
+        if self.announcer is not None:
+            digest = None if isinstance(wanted, Tag) else wanted
+            await self.announcer.deleted(request, name, digest, tags)
         return answer(request, 202)
 
 

@@ -14,6 +14,7 @@ from txregistry.content.uploads import Upload, UploadSession
 from txregistry.digest import CANONICAL, Digest, Digester
 from txregistry.ranges import ByteRange, parse_chunk_range
 from txregistry.reference import RepositoryName
+from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.body import Body
 from txregistry.web.guard import Guard
@@ -41,12 +42,14 @@ class UploadRoutes:
     :param locations: where sessions and blobs are.
     :param states: what a session's location carries.
     :param guard: who may mount from where.
+    :param announcer: who is told of what is done; None for no one.
     """
 
     registry: Registry
     locations: Locations
     states: UploadStates
     guard: Guard
+    announcer: Announcer | None
 
     async def post(self, request: Any, name: RepositoryName) -> bytes:
         """Begin a session; or mount a blob; or take the whole blob at once."""
@@ -64,13 +67,15 @@ class UploadRoutes:
             session = await self.registry.uploads.open(name, upload.id, digest.algorithm)
             try:
                 await session.append(request.body)
-                await session.commit(digest)
+                blob = await session.commit(digest)
             except BaseException:
                 # Cancelled or failed: the client never learnt where this session is.
                 await session.drop()
                 raise
             finally:
                 await session.close()
+            if self.announcer is not None:
+                await self.announcer.blob_pushed(request, name, blob)
             return self._created(request, name, digest)
         upload = await self.registry.uploads.begin(name)
         return self._progress(request, 202, evolve(upload, algorithm=algorithm))
@@ -109,9 +114,11 @@ class UploadRoutes:
         session = await self._open(request, name, upload_id, digest.algorithm)
         try:
             await self._append(request, session, state.offset)
-            await session.commit(digest)
+            blob = await session.commit(digest)
         finally:
             await session.close()
+        if self.announcer is not None:
+            await self.announcer.blob_pushed(request, name, blob)
         return self._created(request, name, digest)
 
     async def delete(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
@@ -172,7 +179,12 @@ class UploadRoutes:
             return None
         if not (self.guard.is_open if origin is None else self.guard.may_pull(request.identity, origin)):
             return None
-        return digest if await self.registry.blobs.mount(origin, name, digest) else None
+        if not await self.registry.blobs.mount(origin, name, digest):
+            return None
+        if self.announcer is not None:
+            blob = await self.registry.blobs.find(name, digest)
+            await self.announcer.blob_mounted(request, name, blob, origin)
+        return digest
 
     def _progress(self, request: Any, status: int, upload: Upload) -> bytes:
         self._describe(request, upload)
