@@ -34,6 +34,8 @@ _log = Logger()
 #: Seconds that no two tries are further apart, unless ``backoff`` is longer.
 LONGEST_DELAY = 300.0
 _SPREAD = 0.25
+#: Seconds that a delivery may still take when there are to be no more.
+_GRACE = 2.0
 
 
 @frozen
@@ -183,7 +185,7 @@ class Courier:
         self._go_on()
 
     async def stop(self) -> None:
-        """Deliver no more.  What is under way is broken off, and comes again next time."""
+        """Deliver no more.  What is under way may end, if it does soon; else it comes again next time."""
         self._running = False
         if self._timer is not None:
             self._timer.cancel()
@@ -191,8 +193,10 @@ class Courier:
         if self._delivery is not None:
             ended: Deferred[None] = Deferred()
             self._delivery.addBoth(lambda _: ended.callback(None))
-            self._delivery.cancel()
+            timer = self._reactor.callLater(_GRACE, self._delivery.cancel)
             await ended
+            if timer.active():
+                timer.cancel()
 
     def _lane(self, repository: str) -> _Lane:
         lane = self._lanes.get(repository)
@@ -309,9 +313,10 @@ class Courier:
         timer = self._reactor.callLater(self.endpoint.timeout, delivery.cancel)
         try:
             await delivery
-        except CancelledError:
+        except (CancelledError, errors.EndpointFailed):
             if timer.active():
                 raise
+            # Clients of others may say by an error of their own that they were cancelled.
             raise errors.EndpointFailed(f"no answer within {self.endpoint.timeout:g} s") from None
         finally:
             if timer.active():
