@@ -111,7 +111,10 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         parts.append(DebugService(reactor, http.debug.addr, pages))
     maintenance = config.storage.maintenance
     if maintenance.uploadpurging.enabled and not maintenance.readonly.enabled:
-        parts.append(PurgingService(reactor, driver, maintenance.uploadpurging))
+        purging = PurgingService(reactor, driver, maintenance.uploadpurging)
+        parts.append(purging)
+        if metrics is not None:
+            _show_purging(metrics, purging)
     return RegistryService(reactor, driver, guard, site, config, _context_factory(http), parts)
 
 
@@ -222,6 +225,16 @@ def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return run
+
+
+def _show_purging(metrics: Metrics, purging: PurgingService) -> None:
+    for name, meaning, value in (
+        ("runs", "Runs of upload purging that ended.", lambda: purging.runs),
+        ("failures", "Runs of upload purging that failed.", lambda: purging.failures),
+        ("uploads", "Uploads that were purged.", lambda: purging.purged),
+        ("bytes", "Bytes of uploads that were purged.", lambda: purging.purged_bytes),
+    ):
+        metrics.read(f"txregistry_purging_{name}", meaning, value, total=True)
 
 
 def figures(metrics: Metrics, in_thread: InThread) -> Page:

@@ -219,6 +219,14 @@ class ExpositionTests(MetricsCase):
         labels = {"code": "200", "handler": "base", "method": "get"}
         self.assertIsNone(other.registry.get_sample_value("registry_http_requests_total", labels))
 
+    def test_read_when_shown(self) -> None:
+        """What a part of the registry counts is shown as it is at that moment."""
+        counted = [1, 2]
+        self.metrics.read("txregistry_things", "Things.", lambda: len(counted), total=True)
+        self.assertEqual(self.value("txregistry_things_total"), 2)
+        counted.append(3)
+        self.assertIn("# TYPE txregistry_things_total counter\ntxregistry_things_total 3.0\n", self.page())
+
     def test_no_creation_times(self) -> None:
         """The page is not doubled by the times at which its series were made."""
         self.server.request("GET", "/v2/")

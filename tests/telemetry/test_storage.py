@@ -9,6 +9,7 @@ from attrs import define, field
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import Interface, implementer
 
 from tests.web.edge import HeldDriver
 from txregistry import errors
@@ -88,6 +89,23 @@ class ObservedDriverTests(SynchronousTestCase):
         local = filesystem.make({"rootdirectory": os.path.abspath(self.mktemp())}, reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(local.close()))  # type: ignore[arg-type]
         self.assertTrue(ILocalFiles.providedBy(observed(local, [self.witness])))
+
+    def test_capabilities(self) -> None:
+        """Whatever else a driver can do, it can still."""
+
+        class IWarming(Interface):
+            def warm(degrees: int) -> str:
+                """Warm."""
+
+        @implementer(IWarming)
+        class WarmDriver(MemoryDriver):
+            def warm(self, degrees: int) -> str:
+                return f"{degrees} degrees"
+
+        driver: Any = observed(WarmDriver(), [self.witness])
+        self.assertTrue(IWarming.providedBy(driver))
+        self.assertTrue(IStorageDriver.providedBy(driver))
+        self.assertEqual(driver.warm(20), "20 degrees")
 
     def test_every_method(self) -> None:
         """Every method that the interface has is passed on."""

@@ -16,7 +16,9 @@ from attrs import field, frozen
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from twisted import __version__ as twisted_version
 from txregistry import __version__, errors
@@ -98,6 +100,15 @@ class Metrics:
         """
         return StorageMetrics.on(self.registry, driver)
 
+    def read(self, name: str, meaning: str, value: Callable[[], float], total: bool = False) -> None:
+        """Show a figure that a part of the registry keeps, by reading it whenever all are shown.
+
+        :param name: ``txregistry_…``, without ``_total``.
+        :param value: returns it at once; called from any thread.
+        :param total: whether it only ever grows.
+        """
+        self.registry.register(_Reading(name, meaning, value, total))
+
     def admit(self, outcome: str) -> None:
         """Count a request at the gate."""
         self.admissions.labels(outcome).inc()
@@ -109,6 +120,18 @@ class Metrics:
         """
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
+
+
+@frozen
+class _Reading(Collector):
+    name: str
+    meaning: str
+    value: Callable[[], float]
+    total: bool
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily if self.total else GaugeMetricFamily
+        yield family(self.name, self.meaning, self.value())
 
 
 @frozen

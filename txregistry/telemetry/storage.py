@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer, providedBy
 
 from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, ILocalFiles, IStorageDriver
 
@@ -52,8 +52,7 @@ def observed(driver: IStorageDriver, observers: Sequence[StorageObserver]) -> IS
     """Return a driver that does what *driver* does while *observers* see it; the same one if there are none."""
     if not observers:
         return driver
-    kind = ObservedLocalDriver if ILocalFiles.providedBy(driver) else ObservedDriver
-    return kind(driver, observers)
+    return ObservedDriver(driver, observers)
 
 
 class _Observed:
@@ -87,6 +86,12 @@ class ObservedDriver(_Observed):
     def __init__(self, driver: IStorageDriver, observers: Sequence[StorageObserver]) -> None:
         super().__init__(observers)
         self._driver = driver
+        # What else it can do it can do still.
+        directlyProvides(self, providedBy(driver))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a capability adds to the driver, and no observer is told of."""
+        return getattr(self._driver, name)
 
     def prepare(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -138,11 +143,6 @@ class ObservedDriver(_Observed):
     def delete(self, path: str, durable: bool = True) -> Awaitable[None]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         return self._see("Delete", path, self._driver.delete(path, durable))
-
-
-@implementer(ILocalFiles)
-class ObservedLocalDriver(ObservedDriver):
-    """The same for a driver that has local files."""
 
     def open_local(self, path: str) -> Awaitable[int]:
         """See :class:`~txregistry.interfaces.ILocalFiles`."""
