@@ -43,6 +43,7 @@ FLOORS = {
         "purging",
         "logs",
         "mails",
+        "reload",
         "tls",
         "tap",
         "commands",

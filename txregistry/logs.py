@@ -80,6 +80,32 @@ def observer(settings: Log) -> Callable[[TextIO], ILogObserver]:
     return make
 
 
+@implementer(ILogObserver)
+class Output:
+    """Writes events to a file as the configuration wants it, which may change.
+
+    :param settings: the configuration.
+    """
+
+    def __init__(self, settings: Log) -> None:
+        self._make = observer(settings)
+
+    def open(self, stream: TextIO) -> ILogObserver:
+        """Write to an open text file from now on."""
+        self._stream = stream
+        self._observer = self._make(stream)
+        return self
+
+    def use(self, settings: Log) -> None:
+        """Write as another configuration wants it."""
+        self._make = observer(settings)
+        self._observer = self._make(self._stream)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event."""
+        self._observer(event)
+
+
 def accepted(level: Literal["error", "warn", "info", "debug"]) -> frozenset[Any]:
     """Return the levels of the events that are logged where the configuration names this one."""
     threshold = _THRESHOLDS[level]

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 
 from txregistry import __version__
 from txregistry.config import endpoints, gates
@@ -26,7 +27,7 @@ from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.debug import Answer, DebugService, Page
 from txregistry.errors import ConfigError
-from txregistry.interfaces import IStorageDriver
+from txregistry.interfaces import IAuthBackend, IStorageDriver
 from txregistry.listening import listen_tcp, listen_unix
 from txregistry.mails import mail_services
 from txregistry.manifest import Platform
@@ -51,6 +52,10 @@ _SECRET_SIZE = 32
 _THREADS = 32
 #: Seconds between two looks at the TLS files.
 _TLS_INTERVAL = 5
+#: Seconds after which an auth backend that another one replaced is closed.
+_LAST_QUESTIONS = 10
+#: Keys that say who may do what.
+_GUARDING = ("auth", "tokenservice", "access", "groups")
 
 
 def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None = None) -> RegistryService:
@@ -62,13 +67,11 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     telemetry = Telemetry.of(config, environ or {}, reactor)
     metrics = telemetry.metrics
     driver = observed(make(config.storage, reactor), telemetry.storage)
-    protection = TagProtection.of(config.immutable)
-    registry = Registry.on(driver, in_thread(reactor), rules(config.validation), protection)
+    registry = Registry.on(driver, in_thread(reactor))
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
     locations = Locations(http.host, http.prefix, http.relativeurls)
-    policy = gates.policy(config, reactor)
-    guard = Guard(gates.backend(config, reactor, policy), policy, locations)
+    guard = make_guard(config, reactor, locations)
     if metrics is not None:
         guard = evolve(guard, note=metrics.admit)
     notifications = endpoints.notifications(config, reactor)
@@ -79,20 +82,29 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         config.notifications.events.includereferences,
         random.Random().getrandbits,  # noqa: S311 (an event's id need not be hard to guess)
     )
-    resource = make_resource(
-        registry,
-        UploadStates(secret),
-        in_thread(reactor),
-        locations,
-        Permissions(
-            write=not config.storage.maintenance.readonly.enabled, delete=config.storage.delete.enabled
-        ),
-        [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
-        guard,
-        announcer,
-    )
+    states = UploadStates(secret)
+
+    def resource(config: Config, guard: Guard) -> IResource:
+        manifests = evolve(
+            registry.manifests,
+            rules=rules(config.validation),
+            protection=TagProtection.of(config.immutable),
+        )
+        return make_resource(
+            evolve(registry, manifests=manifests),
+            states,
+            in_thread(reactor),
+            locations,
+            Permissions(
+                write=not config.storage.maintenance.readonly.enabled, delete=config.storage.delete.enabled
+            ),
+            [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
+            guard,
+            announcer,
+        )
+
     site = RegistrySite(
-        resource,
+        resource(config, guard),
         reactor,
         prefix=http.prefix,
         headers=http.headers,
@@ -115,7 +127,16 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         parts.append(purging)
         if metrics is not None:
             _show_purging(metrics, purging)
-    return RegistryService(reactor, driver, guard, site, config, _context_factory(http), parts)
+    return RegistryService(reactor, driver, guard, site, config, _context_factory(http), resource, parts)
+
+
+def make_guard(config: Config, reactor: Any, locations: Locations) -> Guard:
+    """Return who may do what, by the configuration.
+
+    :raises txregistry.errors.ConfigError: a rule, or an auth backend's option, is wrong.
+    """
+    policy = gates.policy(config, reactor)
+    return Guard(gates.backend(config, reactor, policy), policy, locations)
 
 
 def rules(validation: Validation) -> Rules:
@@ -142,6 +163,7 @@ class RegistryService(Service):
     :param site: what serves connections.
     :param config: how it is reached, among other things.
     :param context_factory: the TLS certificate and rules; None for plain HTTP.
+    :param resource: makes what answers requests.
     :param parts: what is started before the first request is answered, in this order, and stopped after the last.
         A part that cannot start raises :exc:`txregistry.errors.ConfigError`.
     """
@@ -152,11 +174,13 @@ class RegistryService(Service):
     _site: RegistrySite
     _config: Config
     _context_factory: Any
+    _resource: Callable[[Config, Guard], IResource]
     _parts: Sequence[IService] = ()
     _port: IListeningPort | None = None
     _refreshing: LoopingCall = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._adopted = self._config
         self._refreshing = LoopingCall(self._refresh)
 
     def startService(self) -> None:
@@ -190,6 +214,32 @@ class RegistryService(Service):
             )
         _log.info("txregistry {version} listens on {addr}", version=__version__, addr=http.addr)
 
+    async def adopt(self, config: Config) -> None:
+        """Answer new requests as another configuration says; those under way go on by the old.
+
+        What cannot change while the server runs stays as it was.
+
+        :raises txregistry.errors.ConfigError: it cannot be used; nothing has changed then.
+        """
+        guard, run = self._guard, in_thread(self._reactor)
+        fresh = any(getattr(config, key) != getattr(self._adopted, key) for key in _GUARDING)
+        if fresh:
+            guard = evolve(make_guard(config, self._reactor, guard.locations), note=guard.note)
+            try:
+                await run(lambda: gates.prepare(config, guard.backend))
+            except BaseException:
+                await guard.backend.close()
+                raise
+        self._site.resource = self._resource(config, guard)
+        self._site.access_log = not config.log.accesslog.disabled
+        self._adopted = config
+        if fresh:
+            old, self._guard = self._guard, guard
+            # Requests that came before may still ask it who makes them.
+            self._reactor.callLater(_LAST_QUESTIONS, lambda: Deferred.fromCoroutine(_close(old.backend)))
+        if self._context_factory is not None:
+            await self._context_factory.refresh(run)
+
     def stopService(self) -> Deferred[None]:
         """Accept no more, let what is under way end, and close the storage."""
         super().stopService()
@@ -210,6 +260,10 @@ class RegistryService(Service):
         await self._driver.close()
         await self._guard.backend.close()
         _log.info("txregistry stopped")
+
+
+async def _close(backend: IAuthBackend) -> None:
+    await backend.close()
 
 
 def _listen(reactor: Any, http: Http, site: RegistrySite, context_factory: Any) -> IListeningPort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 from twisted.application.service import IService
@@ -11,7 +12,8 @@ from twisted.python import usage
 
 from txregistry.config.load import Loaded, load
 from txregistry.errors import ConfigError
-from txregistry.logs import observer
+from txregistry.logs import Output
+from txregistry.reload import Reload
 from txregistry.service import RegistryService, make_service
 
 _log = Logger()
@@ -44,6 +46,7 @@ class Options(usage.Options):
 
     service: RegistryService
     loaded: Loaded
+    output: Output
 
     def postOptions(self) -> None:
         """Prepare the server, or end the process with one line.
@@ -55,15 +58,26 @@ class Options(usage.Options):
         except ConfigError as error:
             # A UsageError would be followed by twist's whole help text.
             raise SystemExit(f"txregistry: {error}") from None
-        log = self.loaded.config.log
+        self.output = Output(self.loaded.config.log)
         parent: Any = getattr(self, "parent", None)
         if parent is not None:
-            parent["fileLogObserverFactory"] = observer(log)
-            parent["logLevel"] = LogLevel.levelWithName(log.level)
+            parent["fileLogObserverFactory"] = self.output.open
+            parent["logLevel"] = LogLevel.debug
 
 
 def makeService(options: Options) -> IService:
     """Return the server that the configuration describes."""
     for warning in options.loaded.warnings:
         _log.warn("{warning}", warning=warning)
+    _reload_on_hangup(options)
     return options.service
+
+
+def _reload_on_hangup(options: Options) -> None:
+    from twisted.internet import reactor
+
+    path = options["config"]
+    reload = Reload(
+        reactor, options.service, options.output, options.loaded.config, lambda: load(path, os.environ)
+    )
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload.request))  # type: ignore[attr-defined]

@@ -63,6 +63,7 @@ class Manifests:
     :param rules: what they must have.
     :param protection: which tags must stay as they are.
     :param in_thread: where large ones are parsed and hashed.
+    :param locks: one for each repository in which something changes; whoever else changes it shares them.
     """
 
     links: Links
@@ -73,7 +74,7 @@ class Manifests:
     protection: TagProtection
     in_thread: InThread
     _locks: weakref.WeakValueDictionary[str, DeferredLock] = field(
-        factory=weakref.WeakValueDictionary, init=False
+        factory=weakref.WeakValueDictionary, kw_only=True
     )
 
     async def find(self, name: RepositoryName, reference: Tag | Digest) -> StoredManifest:

@@ -81,7 +81,7 @@ class RegistrySite(Site):
         self.draining = False
         self.verifies_clients = verifies_clients
         self.observers = observers
-        self._access_log = access_log
+        self.access_log = access_log
         self._emptied: Deferred[None] | None = None
 
     def startFactory(self) -> None:
@@ -97,7 +97,7 @@ class RegistrySite(Site):
         status = 499 if cut else request.code
         for observer in self.observers:
             observer.ended(request, status, seconds)
-        if not self._access_log:
+        if not self.access_log:
             return
         method, uri = str(request.method, "ascii"), str(request.uri, "latin-1")
         # Whoever has an upload's state can go on with the upload.
