@@ -44,6 +44,7 @@ FLOORS = {
         "logs",
         "mails",
         "reload",
+        "supervisor",
         "tls",
         "tap",
         "commands",

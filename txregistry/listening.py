@@ -9,11 +9,14 @@ from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from txregistry.config.values import address
 from txregistry.errors import ConfigError
 
 _BACKLOG = 1024
+#: The first descriptor that systemd hands over.
+INHERITED = 3
 
 
 def listen_tcp(
@@ -51,6 +54,25 @@ def listen_unix(reactor: Any, path: str, factory: Any, where: str) -> IListening
         return reactor.listenUNIX(path, factory, mode=0o666)  # type: ignore[no-any-return]
     except CannotListenError as error:
         raise _cannot_listen(where, path, error) from None
+
+
+def listen_inherited(reactor: Any, factory: Any, context_factory: Any = None) -> IListeningPort:
+    """Listen on the socket that systemd opened for this process (sd_listen_fds(3)).
+
+    :param context_factory: the TLS certificate and rules; None for none.
+    :raises txregistry.errors.ConfigError: it is no socket that listens.
+    """
+    try:
+        with socket.socket(fileno=os.dup(INHERITED)) as given:
+            given.setblocking(False)
+            family, listens = given.family, given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if not listens:
+            raise OSError(0, "it does not listen")
+    except OSError as error:
+        raise ConfigError("LISTEN_FDS", f"the socket cannot be used: {error.strerror}") from None
+    if context_factory is not None:
+        factory = TLSMemoryBIOFactory(context_factory, False, factory)
+    return reactor.adoptStreamPort(INHERITED, family, factory)  # type: ignore[no-any-return]
 
 
 def _interfaces(host: str, where: str) -> list[str]:

@@ -34,6 +34,7 @@ CHANGEABLE = (
     "immutable",
     "validation",
     "warnings",
+    "notifications.endpoints",
 )
 
 

@@ -28,11 +28,13 @@ from txregistry.content.registry import Registry
 from txregistry.debug import Answer, DebugService, Page
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IAuthBackend, IStorageDriver
-from txregistry.listening import listen_tcp, listen_unix
+from txregistry.listening import listen_inherited, listen_tcp, listen_unix
 from txregistry.mails import mail_services
 from txregistry.manifest import Platform
+from txregistry.notify.service import Notifications
 from txregistry.protection import TagProtection
 from txregistry.purging import PurgingService
+from txregistry.supervisor import Supervisor
 from txregistry.telemetry.metrics import Metrics
 from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
@@ -127,7 +129,18 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         parts.append(purging)
         if metrics is not None:
             _show_purging(metrics, purging)
-    return RegistryService(reactor, driver, guard, site, config, _context_factory(http), resource, parts)
+    return RegistryService(
+        reactor,
+        driver,
+        guard,
+        site,
+        config,
+        _context_factory(http),
+        resource,
+        notifications,
+        Supervisor(environ or {}, reactor),
+        parts,
+    )
 
 
 def make_guard(config: Config, reactor: Any, locations: Locations) -> Guard:
@@ -164,6 +177,8 @@ class RegistryService(Service):
     :param config: how it is reached, among other things.
     :param context_factory: the TLS certificate and rules; None for plain HTTP.
     :param resource: makes what answers requests.
+    :param notifications: tells of what happens.
+    :param supervisor: what started this process.
     :param parts: what is started before the first request is answered, in this order, and stopped after the last.
         A part that cannot start raises :exc:`txregistry.errors.ConfigError`.
     """
@@ -175,6 +190,8 @@ class RegistryService(Service):
     _config: Config
     _context_factory: Any
     _resource: Callable[[Config, Guard], IResource]
+    _notifications: Notifications
+    _supervisor: Supervisor
     _parts: Sequence[IService] = ()
     _port: IListeningPort | None = None
     _refreshing: LoopingCall = field(init=False)
@@ -196,7 +213,7 @@ class RegistryService(Service):
             gates.prepare(self._config, self._guard.backend)
             for part in self._parts:
                 part.startService()
-            self._port = _listen(self._reactor, http, self._site, self._context_factory)
+            self._port = self._listen()
         except ConfigError as error:
             raise SystemExit(f"txregistry: {error}") from None
         super().startService()
@@ -212,7 +229,9 @@ class RegistryService(Service):
                 "http.secret is not set: a random one is used, so uploads cannot go on after a restart or "
                 "on another instance"
             )
-        _log.info("txregistry {version} listens on {addr}", version=__version__, addr=http.addr)
+        addr = "a socket of systemd's" if self._supervisor.has_socket else http.addr
+        _log.info("txregistry {version} listens on {addr}", version=__version__, addr=addr)
+        self._supervisor.ready()
 
     async def adopt(self, config: Config) -> None:
         """Answer new requests as another configuration says; those under way go on by the old.
@@ -225,11 +244,15 @@ class RegistryService(Service):
         fresh = any(getattr(config, key) != getattr(self._adopted, key) for key in _GUARDING)
         if fresh:
             guard = evolve(make_guard(config, self._reactor, guard.locations), note=guard.note)
-            try:
+        try:
+            if fresh:
                 await run(lambda: gates.prepare(config, guard.backend))
-            except BaseException:
+            if config.notifications.endpoints != self._adopted.notifications.endpoints:
+                await self._notifications.exchange(endpoints.endpoints(config, self._reactor))
+        except BaseException:
+            if fresh:
                 await guard.backend.close()
-                raise
+            raise
         self._site.resource = self._resource(config, guard)
         self._site.access_log = not config.log.accesslog.disabled
         self._adopted = config
@@ -243,7 +266,16 @@ class RegistryService(Service):
     def stopService(self) -> Deferred[None]:
         """Accept no more, let what is under way end, and close the storage."""
         super().stopService()
+        self._supervisor.stopping()
         return Deferred.fromCoroutine(self._stop())
+
+    def _listen(self) -> IListeningPort:
+        http = self._config.http
+        if self._supervisor.has_socket:
+            return listen_inherited(self._reactor, self._site, self._context_factory)
+        if http.net == "tcp":
+            return listen_tcp(self._reactor, http.addr, self._site, "http.addr", self._context_factory)
+        return listen_unix(self._reactor, http.addr, self._site, "http.addr")
 
     def _refresh(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._context_factory.refresh(in_thread(self._reactor)))
@@ -259,17 +291,12 @@ class RegistryService(Service):
             await maybeDeferred(part.stopService)
         await self._driver.close()
         await self._guard.backend.close()
+        self._supervisor.stopped()
         _log.info("txregistry stopped")
 
 
 async def _close(backend: IAuthBackend) -> None:
     await backend.close()
-
-
-def _listen(reactor: Any, http: Http, site: RegistrySite, context_factory: Any) -> IListeningPort:
-    if http.net == "tcp":
-        return listen_tcp(reactor, http.addr, site, "http.addr", context_factory)
-    return listen_unix(reactor, http.addr, site, "http.addr")
 
 
 def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:

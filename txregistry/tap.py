@@ -15,6 +15,7 @@ from txregistry.errors import ConfigError
 from txregistry.logs import Output
 from txregistry.reload import Reload
 from txregistry.service import RegistryService, make_service
+from txregistry.supervisor import handed_over
 
 _log = Logger()
 
@@ -28,7 +29,7 @@ def prepare(path: str | None) -> tuple[Loaded, RegistryService]:
     from twisted.internet import reactor
 
     loaded = load(path, os.environ)
-    return loaded, make_service(loaded.config, reactor, os.environ)
+    return loaded, make_service(loaded.config, reactor, {**handed_over(), **os.environ})
 
 
 class Options(usage.Options):

@@ -1,0 +1,59 @@
+"""A server below systemd, or what looks like it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+from tests.processes import CHECKOUT, end_process
+from tests.registry_client import RegistryClient
+from tests.test_service import PATIENCE, ProcessCase
+
+
+class SupervisorTests(ProcessCase):
+    """A real process."""
+
+    def listener(self) -> socket.socket:
+        """Return a socket to hear what the server says."""
+        heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(heard.close)
+        heard.bind(os.path.join(self.directory, "n"))
+        heard.settimeout(PATIENCE)
+        return heard
+
+    def test_notify(self) -> None:
+        """The server says when it is ready, that it lives, and when it stops."""
+        heard = self.listener()
+        server = self.server()
+        server.environ = {"NOTIFY_SOCKET": os.path.join(self.directory, "n"), "WATCHDOG_USEC": "200000"}
+        server.start()
+        self.assertTrue(heard.recv(4096).startswith(b"READY=1\n"))
+        self.assertEqual(heard.recv(4096), b"WATCHDOG=1")
+        server.stop()
+        said = heard.recv(4096)
+        while said == b"WATCHDOG=1":
+            said = heard.recv(4096)
+        self.assertTrue(said.startswith(b"STOPPING=1\n"))
+
+    def test_inherited_socket(self) -> None:
+        """The server listens on the socket that it is given, and not on http.addr."""
+        given = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(given.close)
+        server = self.server()
+        path = self.write_config(json.dumps(server.config()))
+        command = f'exec 3<&{given.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        process = subprocess.Popen(
+            ["sh", "-c", command, "sh", sys.executable, "-m", "twisted", "registry", "--config", path],
+            cwd=CHECKOUT,
+            pass_fds=[given.fileno()],
+            stdout=subprocess.DEVNULL,
+        )
+        self.addCleanup(end_process, process)
+        # The connection waits in the socket until the server answers.
+        host = f"127.0.0.1:{given.getsockname()[1]}"
+        self.assertEqual(RegistryClient(host).request("GET", "/v2/").status, 200)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
