@@ -359,6 +359,7 @@ class LogTests(ProcessCase):
         self.assertEqual(line["http.response.status"], answer.status)
         self.assertEqual(line["http.response.written"], len(answer.body))
         self.assertEqual(line["http.request.method"], "GET")
+        self.assertEqual(line["vars.name"], "a")
         self.assertTrue(line["http.request.remoteaddr"].startswith("127.0.0.1:"))
         self.assertFalse([line for line in lines if line["level"] in ("error", "critical")])
 

@@ -217,6 +217,7 @@ def _mount(
         request.routed(route.handler, route.path)
         if is_preflight(request):
             return answer_preflight(request, allowed)
+        request.variables = texts
         method = str(request.method, "ascii")
         known = "GET" if method == "HEAD" else method
         if route.scope is not Scope.PUBLIC and not guard.is_open:

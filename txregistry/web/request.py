@@ -9,6 +9,7 @@ away, and after a larger one the connection is closed.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -38,6 +39,7 @@ class Request(ServerRequest):
     :ivar body: what the client sends.
     :ivar id: a name for this request, in the log and in the answer.
     :ivar aborted: whether the answer was broken off.
+    :ivar variables: the parts of its address that its route names, as they were sent.
     :ivar identity: who makes it, once the guard has let it in.
     :ivar handler: what its route is called, once that is known.
     """
@@ -52,6 +54,7 @@ class Request(ServerRequest):
         self.id = f"{_ids.getrandbits(64):016x}"
         self.started = channel.site.reactor.seconds()
         self.aborted = False
+        self.variables: Mapping[str, str] = {}
         self.identity = ANONYMOUS
         self.handler: str | None = None
         self._begun = False

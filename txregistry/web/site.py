@@ -22,6 +22,9 @@ _access = Logger(namespace="txregistry.access")
 
 _STATE = re.compile(r"_state=[^&]+")
 
+#: What Distribution calls a part of an address, where it is not what a route calls it.
+_NAMES = {"upload_id": "uuid"}
+
 _ALWAYS = {
     "Docker-Distribution-Api-Version": ["registry/2.0"],
     "X-Content-Type-Options": ["nosniff"],
@@ -109,6 +112,7 @@ class RegistrySite(Site):
             "http.request.method": method,
             "http.request.uri": uri,
             "http.request.useragent": request.text_header("User-Agent") or "",
+            **{f"vars.{_NAMES.get(name, name)}": text for name, text in request.variables.items()},
             "auth.user.name": request.identity.name or "",
             "http.response.status": status,
             "http.response.written": request.sentLength,
