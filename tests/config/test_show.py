@@ -33,6 +33,12 @@ storage:
       age: 168h
       interval: 24h
       dryrun: false
+    garbagecollection:
+      enabled: false
+      interval: 24h
+      age: 24h
+      deleteuntagged: false
+      rate: 1000
 http:
   addr: :5000
   net: tcp

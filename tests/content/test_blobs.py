@@ -25,7 +25,7 @@ class TestFind(ContentCase):
         blob = self.run_now(self.registry.blobs.find(NAME, digest))
         self.assertEqual((blob.digest, blob.size), (digest, len(CONTENT)))
         self.assertEqual(self.bytes_of(digest), CONTENT)
-        self.assertTrue(self.run_now(self.registry.blobs.has(NAME, digest)))
+        self.assertTrue(self.run_now(self.registry.blobs.places(NAME, digest)))
 
     def test_unknown(self) -> None:
         """A blob that no one pushed is unknown, and so it is in a repository that is not there."""
@@ -33,7 +33,7 @@ class TestFind(ContentCase):
         for name in (NAME, OTHER):
             error = self.raises(errors.BlobUnknown, self.registry.blobs.find(name, ABSENT))
             self.assertEqual(error.detail, {"digest": str(ABSENT)})
-            self.assertFalse(self.run_now(self.registry.blobs.has(name, ABSENT)))
+            self.assertFalse(self.run_now(self.registry.blobs.places(name, ABSENT)))
 
     def test_of_another_repository(self) -> None:
         """A blob of one repository is not one of another, though its bytes are there."""
@@ -59,13 +59,13 @@ class TestFind(ContentCase):
         link = layout.layer_link(NAME, digest)
         self.store(link, str(other).encode())
         blobs = self.registry.blobs
-        self.assertFalse(self.complains(link, blobs.has(NAME, digest)))
+        self.assertFalse(self.complains(link, blobs.places(NAME, digest)))
         self.raises(errors.BlobUnknown, blobs.find(NAME, digest))
         self.raises(errors.BlobUnknown, blobs.delete(NAME, digest))
         before = self.tree()
         self.assertFalse(self.complains(link, blobs.mount(NAME, OTHER, digest)))
         self.assertEqual(self.tree(), before)
-        self.assertFalse(self.run_now(blobs.has(OTHER, digest)))
+        self.assertFalse(self.run_now(blobs.places(OTHER, digest)))
 
     def test_damaged_link(self) -> None:
         """A link that holds no digest is none, and the log tells of it."""
@@ -73,10 +73,10 @@ class TestFind(ContentCase):
         link = layout.layer_link(NAME, digest)
         for content in (b"", b"sha256:", str(digest).encode()[:-1], b"\xff"):
             self.store(link, content)
-            self.assertFalse(self.complains(link, self.registry.blobs.has(NAME, digest)))
+            self.assertFalse(self.complains(link, self.registry.blobs.places(NAME, digest)))
             self.assertFalse(self.complains(link, self.registry.blobs.mount(NAME, OTHER, digest)))
             self.raises(errors.BlobUnknown, self.registry.blobs.find(NAME, digest))
-        self.assertFalse(self.run_now(self.registry.blobs.has(OTHER, digest)))
+        self.assertFalse(self.run_now(self.registry.blobs.places(OTHER, digest)))
 
     def test_push_repairs(self) -> None:
         """Pushing a blob again mends its bytes and its link, whatever is wrong with them."""

@@ -13,6 +13,9 @@ from txregistry.reference import RepositoryName
 
 _log = Logger()
 
+#: Seconds for which a blob that was asked for is not touched again: a collection spares all that is as young.
+_KEPT = 60
+
 
 @frozen
 class Blob:
@@ -47,13 +50,35 @@ class Blobs:
             raise errors.BlobUnknown({"digest": str(digest)})
         return Blob(digest, info.size, layout.blob_data(target))
 
-    async def has(self, name: RepositoryName, digest: Digest) -> bool:
-        """Say whether a repository has a blob."""
+    async def keep(self, name: RepositoryName, digest: Digest) -> Blob:
+        """Return a blob of a repository, and keep it from being collected, as if it were pushed now.
+
+        For clients that ask whether they need to push it: they are going to rely on the answer.
+
+        :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
+        """
+        target = await self._target(name, digest)
+        if target is None:
+            raise errors.BlobUnknown({"digest": str(digest)})
+        path = layout.blob_data(target)
         try:
-            await self.find(name, digest)
-        except errors.BlobUnknown:
-            return False
-        return True
+            link, data = await self.links.driver.touch([layout.layer_link(name, digest), path], _KEPT)
+        except errors.StorageFull as error:
+            # Nothing can be collected either where nothing can be written.
+            _log.warn(
+                "cannot keep the blob {digest} from being collected: {error}", digest=digest, error=error
+            )
+            return await self.find(name, digest)
+        if link is None or data is None:
+            raise errors.BlobUnknown({"digest": str(digest)})
+        return Blob(digest, data.size, path)
+
+    async def places(self, name: RepositoryName, digest: Digest) -> list[str] | None:
+        """Return the storage paths of the files that make a blob one of a repository; None if it has none."""
+        target = await self._target(name, digest)
+        if target is None or await self.links.bytes_of(target) is None:
+            return None
+        return [layout.layer_link(name, digest), layout.blob_data(target)]
 
     async def mount(self, source: RepositoryName | None, target: RepositoryName, digest: Digest) -> bool:
         """Make a blob of one repository a blob of another too; say whether there was such a blob.
@@ -61,7 +86,10 @@ class Blobs:
         :param source: the repository that has it; None for whichever has.
         """
         stored = digest if source is None else await self._target(source, digest)
-        if stored is None or await self.links.bytes_of(stored) is None:
+        if stored is None:
+            return False
+        (found,) = await self.links.driver.touch([layout.blob_data(stored)])
+        if found is None:
             return False
         await self.links.write(layout.layer_link(target, digest), stored)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
@@ -18,6 +18,7 @@ from txregistry.content.tags import Tags
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
 from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
+from txregistry.storage.files import uncancelled
 from txregistry.validation import Rules
 
 _log = Logger()
@@ -104,7 +105,8 @@ class Manifests:
         """Store a manifest, and make tags point to it.
 
         Its bytes are stored first, then its entry among the referrers of its subject, then the repository's
-        link to it, then the tags: whoever sees one sees what it needs.
+        link to it, then the tags: whoever sees one sees what it needs.  All that it needs is touched when the
+        link is there: a collection that began before leaves it, and one that begins later finds the manifest.
 
         :param reference: a tag, or its digest.
         :param tags: more tags.
@@ -125,22 +127,11 @@ class Manifests:
         parsed, digest = read() if len(content) <= _READ_AT_ONCE else await self.in_thread(read)
         if isinstance(reference, Digest) and digest != reference:
             raise errors.DigestInvalid({"digest": str(reference)})
-        referrer = parsed.referrer(digest)
-        if parsed.subject is not None and not fits(referrer):
+        if parsed.subject is not None and not fits(parsed.referrer(digest)):
             raise errors.ManifestTooLarge(message="too large to be listed as a referrer")
-        async with self._lock(name):
-            if allows is not None and not allows(await self._current(name, reference)):
-                raise errors.PreconditionFailed
-            pointed = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
-            await self._require_movable(name, pointed, digest)
-            await self._require_references(name, parsed)
-            await self.links.driver.write(layout.blob_data(digest), content)
-            if parsed.subject is not None:
-                # Before the link: an entry without one is not listed, a manifest without an entry never would be.
-                await self.referrers.add(name, parsed.subject, referrer)
-            await self.links.write(layout.revision_link(name, digest), digest)
-            for tag in pointed:
-                await self.tags.point(name, tag, digest)
+        # To its end even if the client goes: what was begun must be whole, or not be there.
+        storing = self._store(name, reference, tags, allows, parsed, digest)
+        await uncancelled(storing)
         return Pushed(digest, parsed.subject)
 
     async def delete(self, name: RepositoryName, reference: Tag | Digest) -> list[Tag]:
@@ -189,6 +180,37 @@ class Manifests:
             await self.referrers.add(name, *referred)
         return referred is not None
 
+    async def _store(
+        self,
+        name: RepositoryName,
+        reference: Tag | Digest,
+        tags: Sequence[Tag],
+        allows: Callable[[Digest | None], bool] | None,
+        parsed: manifest.Manifest,
+        digest: Digest,
+    ) -> None:
+        async with self._lock(name):
+            if allows is not None and not allows(await self._current(name, reference)):
+                raise errors.PreconditionFailed
+            pointed = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
+            await self._require_movable(name, pointed, digest)
+            needed = await self._require_references(name, parsed)
+            link, path = layout.revision_link(name, digest), layout.blob_data(digest)
+            is_new = await self.links.read(link) is None
+            await self.links.driver.write(path, parsed.content)
+            if parsed.subject is not None:
+                # Before the link: an entry without one is not listed, a manifest without an entry never would be.
+                await self.referrers.add(name, parsed.subject, parsed.referrer(digest))
+            await self.links.write(link, digest)
+            gone = await self._gone({digest: [path], **needed})
+            if gone:
+                # A collection was faster than this; no one has been told of the manifest.
+                if is_new:
+                    await self.links.delete(link)
+                raise errors.ManifestBlobUnknown([str(one) for one in gone])
+            for tag in pointed:
+                await self.tags.point(name, tag, digest)
+
     async def _current(self, name: RepositoryName, reference: Tag | Digest) -> Digest | None:
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
         return digest if digest is not None and await self._has(name, digest) else None
@@ -224,18 +246,45 @@ class Manifests:
                 if current is not None and current != digest:
                     raise errors.Denied({"tag": tag}, message="the tag is immutable")
 
-    async def _require_references(self, name: RepositoryName, parsed: manifest.Manifest) -> None:
+    async def _require_references(
+        self, name: RepositoryName, parsed: manifest.Manifest
+    ) -> dict[Digest, list[str]]:
+        """Return the storage paths of the files that each reference of a manifest needs.
+
+        :raises txregistry.errors.ManifestBlobUnknown: a reference is not in the repository.
+        """
         blobs = list(dict.fromkeys(self.rules.required_blobs(parsed)))
         children = list(dict.fromkeys(self.rules.required_children(parsed)))
-        present = await concurrently(lambda digest: self.blobs.has(name, digest), blobs)
-        present += await concurrently(lambda digest: self._has(name, digest), children)
-        missing = [str(digest) for digest, there in zip(blobs + children, present, strict=True) if not there]
+        found = await concurrently(lambda digest: self.blobs.places(name, digest), blobs)
+        found += await concurrently(lambda digest: self._places(name, digest), children)
+        places: dict[Digest, list[str]] = {}
+        missing: list[str] = []
+        for digest, paths in zip(blobs + children, found, strict=True):
+            if paths is None:
+                missing.append(str(digest))
+            else:
+                places.setdefault(digest, []).extend(paths)
         if missing:
             raise errors.ManifestBlobUnknown(missing)
+        return places
+
+    async def _gone(self, needed: Mapping[Digest, Sequence[str]]) -> list[Digest]:
+        """Keep references of a manifest from being collected; return those that have been all the same."""
+        paths = [(digest, path) for digest, several in needed.items() for path in several]
+        found = await self.links.driver.touch([path for _, path in paths])
+        return list(
+            dict.fromkeys(digest for (digest, _), there in zip(paths, found, strict=True) if there is None)
+        )
+
+    async def _places(self, name: RepositoryName, digest: Digest) -> list[str] | None:
+        link = layout.revision_link(name, digest)
+        target = await self.links.read(link)
+        if target is None or await self.links.bytes_of(target) is None:
+            return None
+        return [link, layout.blob_data(target)]
 
     async def _has(self, name: RepositoryName, digest: Digest) -> bool:
-        target = await self.links.read(layout.revision_link(name, digest))
-        return target is not None and await self.links.bytes_of(target) is not None
+        return await self._places(name, digest) is not None
 
     def _lock(self, name: RepositoryName) -> DeferredLock:
         """Return what keeps a tag from being pointed to a manifest that is being deleted."""

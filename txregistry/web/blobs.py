@@ -40,7 +40,8 @@ class BlobRoutes:
 
     async def get(self, request: Any, name: RepositoryName, digest: Digest) -> bytes | None:
         """Send a blob, or a part of it; for HEAD, what would be said of it."""
-        blob = await self.registry.blobs.find(name, digest)
+        blobs = self.registry.blobs
+        blob = await (blobs.keep if request.method == b"HEAD" else blobs.find)(name, digest)
         if self.announcer is not None:
             self.announcer.blob_pulled(request, name, blob)
         request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
