@@ -41,6 +41,8 @@ FLOORS = {
         "listening",
         "debug",
         "purging",
+        "collecting",
+        "pace",
         "logs",
         "mails",
         "reload",

@@ -13,6 +13,7 @@ from txregistry.access import ACTIONS, Identity
 from txregistry.auth.rules import explain
 from txregistry.commands.events import events
 from txregistry.commands.fsck import fsck
+from txregistry.commands.garbage import garbage_collect
 from txregistry.commands.invocation import CONFIG, in_one_line
 from txregistry.commands.referrers import referrers
 from txregistry.commands.repo import repo
@@ -116,6 +117,7 @@ def check(config: str | None) -> None:
 
 main.add_command(events)
 main.add_command(fsck)
+main.add_command(garbage_collect)
 main.add_command(referrers)
 main.add_command(repo)
 main.add_command(usage)

@@ -23,6 +23,7 @@ SIZE_LIMIT = 4 * 1024 * 1024
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 _DEPTH_LIMIT = 200
 #: Objects and arrays at most: 4 MiB of descriptors stay under it; 1.4 million ``{}`` would take seconds.
 _BRACKETS_LIMIT = 100_000
@@ -200,6 +201,39 @@ def children_of(content: bytes) -> list[Digest]:
         except errors.DigestInvalid:
             continue
     return found
+
+
+def named_by(content: bytes) -> tuple[frozenset[Digest], Digest | None]:
+    """Return every digest that a stored manifest may refer to, and which of them is its subject.
+
+    Of a type whose fields are known these are the digests of its descriptors; of any other, Docker's first schema
+    among them, all that its text has in it.
+    """
+    document = _read(content)
+    if document is None or not (
+        document.config or document.layers or document.manifests or document.schema_version == 2
+    ):
+        return _spelt(content), None
+    media_type = document.media_type or _type_by_shape(document.manifests is not None)
+    subject = _spelt(document.subject.digest.encode()) if document.subject else frozenset()
+    if media_type not in media.IMAGE_MANIFESTS | media.INDEXES:
+        return _spelt(content), next(iter(subject), None)
+    descriptors = [*(document.layers or ()), *(document.manifests or ())]
+    if document.config:
+        descriptors.append(document.config)
+    named = frozenset().union(*(_spelt(one.digest.encode()) for one in descriptors))
+    return named | subject, next(iter(subject), None)
+
+
+def _spelt(content: bytes) -> frozenset[Digest]:
+    # Escapes could hide a digest from a search of the bytes.
+    try:
+        text = json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        text = b""
+    return frozenset(
+        Digest.parse(found.decode()) for source in (content, text) for found in _DIGEST.findall(source)
+    )
 
 
 def _manifest(document: _Document, media_type: str, content: bytes) -> Manifest:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from txregistry import __version__
+from txregistry.collecting import CollectingService
 from txregistry.config import endpoints, gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
@@ -129,6 +130,12 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         parts.append(purging)
         if metrics is not None:
             _show_purging(metrics, purging)
+    collection = maintenance.garbagecollection
+    if collection.enabled and not maintenance.readonly.enabled:
+        collecting = CollectingService(reactor, driver, collection)
+        parts.append(collecting)
+        if metrics is not None:
+            _show_collecting(metrics, collecting)
     return RegistryService(
         reactor,
         driver,
@@ -316,6 +323,29 @@ def _show_purging(metrics: Metrics, purging: PurgingService) -> None:
         ("bytes", "Bytes of uploads that were purged.", lambda: purging.purged_bytes),
     ):
         metrics.read(f"txregistry_purging_{name}", meaning, value, total=True)
+
+
+def _show_collecting(metrics: Metrics, collecting: CollectingService) -> None:
+    removed = collecting.removed
+    for name, meaning, value in (
+        ("runs", "Garbage collections that ended.", lambda: collecting.runs),
+        ("failures", "Garbage collections that failed.", lambda: collecting.failures),
+        ("blobs", "Blobs and manifests' bytes that were collected.", lambda: removed["blob"]),
+        ("manifests", "Manifests that were collected.", lambda: removed["manifest"]),
+        ("links", "Links to blobs that were collected.", lambda: removed["link"]),
+        ("bytes", "Bytes that were freed.", lambda: collecting.removed_bytes),
+    ):
+        metrics.read(f"txregistry_collection_{name}", meaning, value, total=True)
+    metrics.read(
+        "txregistry_collection_last_success_timestamp_seconds",
+        "When the last garbage collection ended that did not fail; 0 before.",
+        lambda: collecting.last_success,
+    )
+    metrics.read(
+        "txregistry_collection_last_duration_seconds",
+        "How long that took.",
+        lambda: collecting.last_seconds,
+    )
 
 
 def figures(metrics: Metrics, in_thread: InThread) -> Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -95,8 +96,8 @@ class ToldDriver(MemoryDriver):
     :ivar room: bytes that writers can still write.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        super().__init__(now)
         self.calls: list[tuple[str, str]] = []
         self.opened: list[str] = []
         self.listed: list[str] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from tests.content.case import CONTENT, NAME, OTHER, ContentCase, ToldDriver, image, in_thread, index
 from txregistry import errors, media
@@ -14,10 +15,56 @@ from txregistry.content import layout
 from txregistry.content.garbage import ClockSet, Collection, Eligible, Rules, Tally, Time
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
+from txregistry.interfaces import FileInfo
 from txregistry.reference import RepositoryName, Tag
+
+T = TypeVar("T")
 
 DAY = 24 * 3600.0
 ONE, TWO = Tag("one"), Tag("two")
+
+
+class InterruptedDriver(ToldDriver):
+    """A driver in memory before one of whose steps something else is done.
+
+    :ivar left: steps until then; less than nothing afterwards.
+    """
+
+    left = 2**30
+    _work: Callable[[], object]
+
+    def interrupt(self, steps: int, work: Callable[[], object]) -> None:
+        """Do *work* after so many steps."""
+        self.left, self._work = steps, work
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == -1:
+            self._work()
+
+    async def read(self, path: str, limit: int) -> bytes:
+        self._step()
+        return await super().read(path, limit)
+
+    async def write(self, path: str, content: bytes, durable: bool = True) -> None:
+        self._step()
+        await super().write(path, content, durable)
+
+    async def stat(self, path: str) -> FileInfo:
+        self._step()
+        return await super().stat(path)
+
+    async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
+        self._step()
+        return await super().touch(paths, age)
+
+    async def discard(self, path: str, before: float) -> FileInfo | None:
+        self._step()
+        return await super().discard(path, before)
+
+    async def delete(self, path: str, durable: bool = True) -> None:
+        self._step()
+        await super().delete(path, durable)
 
 
 class GarbageCase(ContentCase):
@@ -27,7 +74,7 @@ class GarbageCase(ContentCase):
         """Make the registry."""
         self.seconds = 1_000_000.0
         self.passed = 0.0
-        self.driver = ToldDriver(lambda: self.seconds)
+        self.driver: InterruptedDriver = InterruptedDriver(lambda: self.seconds)
         self.registry = Registry.on(self.driver, in_thread)
         self.eligible: list[Eligible] = []
 
@@ -351,14 +398,23 @@ class RaceTests(GarbageCase):
 
     def whole(self, reference: Tag | Digest = TWO, name: RepositoryName = NAME) -> bool:
         """Say whether an image can be pulled whole; fail if its manifest can and the rest not."""
-        try:
-            self.run_now(self.registry.manifests.find(name, reference))
-        except errors.ManifestUnknown:
+        finding = Deferred.fromCoroutine(self.registry.manifests.find(name, reference))
+        if self.accepted(finding) is None:
             return False
         for digest in (self.config, self.layer):
             self.run_now(self.registry.blobs.find(name, digest))
             self.assert_there(digest)
         return True
+
+    def accepted(self, work: Deferred[T]) -> T | None:
+        """Return the result of what was done; None if the registry refused."""
+        results: list[Any] = []
+        work.addBoth(results.append)
+        (result,) = results
+        if isinstance(result, Failure):
+            result.trap(errors.ManifestUnknown, errors.ManifestBlobUnknown)
+            return None
+        return result  # type: ignore[no-any-return]
 
     def between(self, *steps: Callable[[], object]) -> None:
         """Mark, do *steps* a moment later, and sweep."""
@@ -430,41 +486,64 @@ class RaceTests(GarbageCase):
 
     def test_every_moment(self) -> None:
         """A whole collection comes between any two steps of a push: what is accepted is whole."""
-        accepted = 0
-        for steps in range(200):
+        for untagged in (False, True):
+            outcomes = []
+            while not outcomes or self.driver.left < 0:
+                self.setUp()
+                if untagged:
+                    self.push_image("old", None)
+                    self.wait(10)
+                self.driver.interrupt(len(outcomes), self.collect_all)
+                putting = self.registry.manifests.put(NAME, TWO, self.content, media.OCI_MANIFEST)
+                accepted = self.accepted(Deferred.fromCoroutine(putting)) is not None
+                self.assertEqual(self.whole(), accepted)
+                outcomes.append(accepted)
+            self.assertEqual(set(outcomes), {False, True})
+            self.assertTrue(outcomes[-1])
+
+    def test_every_moment_of_an_index(self) -> None:
+        """A whole collection comes between any two steps of the push of an index of indexes."""
+        outcomes: list[bool] = []
+        while not outcomes or self.driver.left < 0:
             self.setUp()
-            left = steps
+            self.push_image("old", None)
+            inner = self.put(index(self.manifest), None, media_type=media.OCI_INDEX)
+            self.wait(10)
+            self.driver.interrupt(len(outcomes), self.collect_all)
+            putting = self.registry.manifests.put(NAME, TWO, index(inner), media.OCI_INDEX)
+            accepted = self.accepted(Deferred.fromCoroutine(putting)) is not None
+            if accepted:
+                self.assertTrue(self.whole(inner))
+                self.assertTrue(self.whole(self.manifest))
+            outcomes.append(accepted)
+        self.assertEqual(set(outcomes), {False, True})
 
-            async def write(path: str, content: bytes, durable: bool = True) -> None:
-                await self._step()
-                await type(self.driver).write(self.driver, path, content, durable)
-
-            async def touch(paths: Iterable[str], age: float = 0) -> Any:
-                await self._step()
-                return await type(self.driver).touch(self.driver, list(paths), age)
-
-            async def stat(path: str) -> Any:
-                await self._step()
-                return await type(self.driver).stat(self.driver, path)
-
-            self.left = left
-            self.patch(self.driver, "write", write)
-            self.patch(self.driver, "touch", touch)
-            self.patch(self.driver, "stat", stat)
-            try:
-                self.put(self.content, TWO)
-                accepted += 1
-            except AssertionError:
-                self.assertGreaterEqual(steps, 0)
-            came = self.left < 0
-            self.whole()
-            if not came:
-                break
-        self.assertFalse(came)
-        self.assertGreater(accepted, 1)
-
-    async def _step(self) -> None:
-        self.left -= 1
-        if self.left == -1:
+    def test_every_moment_of_a_sweep(self) -> None:
+        """The push of an index of indexes comes between any two steps of a sweep."""
+        outcomes: list[bool] = []
+        while not outcomes or self.driver.left < 0:
+            self.setUp()
+            self.push_image("old", None)
+            inner = self.put(index(self.manifest), None, media_type=media.OCI_INDEX)
+            self.wait(10)
+            collection = self.collection(age=0, untagged=True)
+            self.run_now(collection.mark())
             self.wait(0.001)
-            await self.collection(age=0, untagged=True).run()
+            pushed: list[bool] = []
+
+            def push(inner: Digest = inner, pushed: list[bool] = pushed) -> None:
+                putting = self.registry.manifests.put(NAME, TWO, index(inner), media.OCI_INDEX)
+                pushed.append(self.accepted(Deferred.fromCoroutine(putting)) is not None)
+
+            self.driver.interrupt(len(outcomes), push)
+            self.run_now(collection.sweep())
+            if pushed == [True]:
+                self.assertTrue(self.whole(inner))
+                self.assertTrue(self.whole(self.manifest))
+            outcomes.append(pushed == [True])
+        self.assertIn(True, outcomes)
+
+    def collect_all(self) -> None:
+        """Collect from beginning to end, a moment later."""
+        self.wait(0.001)
+        self.run_now(self.collection(age=0, untagged=True).run())

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from txregistry.config.collecting import GarbageCollection
 from txregistry.config.kinds import (
     BaseUrl,
     CipherSuite,
@@ -48,6 +49,10 @@ class Maintenance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     uploadpurging: Annotated[
         UploadPurging, Meta(description="The end of uploads that nobody goes on with.")
     ] = field(default_factory=UploadPurging)
+    garbagecollection: Annotated[
+        GarbageCollection,
+        Meta(description="The end of what no manifest needs.  (Not a key of Distribution's.)"),
+    ] = field(default_factory=GarbageCollection)
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,6 +18,7 @@ A link is a file that holds a digest and nothing more, not even a newline.
 
 Beside all that, where Distribution never looks::
 
+    /_txregistry/collecting                     held by whoever collects garbage
     /_txregistry/quarantine/<run>/<path>        what ``txregistry fsck --repair`` took from <path>
     /_txregistry/quarantine/<run>/<path>.why    and why
 """
@@ -133,6 +134,10 @@ def upload_started(name: str, upload_id: str) -> str:
 def upload_hash_states(name: str, upload_id: str, algorithm: str) -> str:
     """Return the directory of an upload's hash states, each named by its offset."""
     return f"{upload(name, upload_id)}/hashstates/{algorithm}"
+
+
+#: The file that whoever collects garbage holds: one does at a time.
+COLLECTING = "/_txregistry/collecting"
 
 
 def quarantine(run: str) -> str:
