@@ -236,7 +236,7 @@ class Collection:
             await by_workers(remove, [digest for digest in level if digest not in saved], self.workers)
         for digest in saved:
             self._saved[name] |= {digest, *named[digest]}
-        self._marks.update(map(_key, self._saved[name]))
+        await self._mark(name, self._saved[name])
         if gone and not self.rules.dry_run:
             await self._forget(name, gone)
 
@@ -278,17 +278,21 @@ class Collection:
             self._doubtful.append(_Doubtful(name, doubtful))
         for digest in kept:
             needed |= {digest, *named[digest]}
-        self._marks.update(map(_key, needed))
-        for digest in needed:
-            if digest.algorithm != CANONICAL:
-                # Distribution keeps the bytes of such a blob under their canonical digest.
-                target = await Links(self.driver).read(layout.layer_link(name, digest))
-                self._marks.add(_key(target or digest))
+        await self._mark(name, needed)
         for algorithm in ALGORITHMS:
             for digest in await self._tree.digests(layout.layers(name, algorithm), algorithm):
                 if digest not in needed:
                     reason = "no manifest of the repository names it"
                     self._links.append(Eligible("link", digest, name, reason))
+
+    async def _mark(self, name: RepositoryName, needed: Iterable[Digest]) -> None:
+        """Mark what a repository needs."""
+        for digest in needed:
+            self._marks.add(_key(digest))
+            if digest.algorithm != CANONICAL:
+                # Distribution keeps the bytes of such a blob under their canonical digest.
+                target = await Links(self.driver).read(layout.layer_link(name, digest))
+                self._marks.add(_key(target or digest))
 
     async def _named_by(
         self, name: RepositoryName, digest: Digest
