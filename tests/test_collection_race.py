@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.processes import CHECKOUT, RegistryServer
 from tests.registry_client import RegistryClient, sha256
-from tests.test_service import ProcessCase
+from tests.test_service import PATIENCE, ProcessCase
 
 SECONDS = float(os.environ.get("REGISTRY_TEST_RACE_SECONDS", "8"))
 CLIENTS = 6
@@ -143,11 +143,14 @@ class CollectionRaceTests(ProcessCase):
 
         def push() -> None:
             try:
-                self.together(*(lambda one=one: one.run(until) for one in pushers))  # type: ignore[misc]
+                self.together(
+                    *(lambda one=one: one.run(until) for one in pushers),  # type: ignore[misc]
+                    patience=SECONDS + PATIENCE,
+                )
             finally:
                 ended.set()
 
-        self.together(collect, push)
+        self.together(collect, push, patience=SECONDS + PATIENCE)
         for pusher in pushers:
             pusher.assert_whole()
         pushed, refused = sum(one.pushed for one in pushers), sum(one.refused for one in pushers)

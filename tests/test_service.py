@@ -80,8 +80,11 @@ class ProcessCase(SynchronousTestCase):
         self.assertTrue(line.startswith("txregistry: "), line)
         return line
 
-    def together(self, *work: Callable[[], Any]) -> list[Any]:
-        """Do all of *work* at once, each in a thread; return the results, or fail if any failed."""
+    def together(self, *work: Callable[[], Any], patience: float = PATIENCE) -> list[Any]:
+        """Do all of *work* at once, each in a thread; return the results, or fail if any failed.
+
+        :param patience: seconds that it may take.
+        """
         results: list[Any] = [None] * len(work)
         failures: list[BaseException] = []
         ready = threading.Barrier(len(work))
@@ -97,7 +100,7 @@ class ProcessCase(SynchronousTestCase):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(patience)
         self.assertEqual(failures, [])
         self.assertFalse(any(thread.is_alive() for thread in threads))
         return results
