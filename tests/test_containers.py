@@ -78,7 +78,7 @@ class TestDockerfile(SynchronousTestCase):
         """The port that is exposed, and asked whether the server is well, is the one that it listens on."""
         port = self.last("EXPOSE")
         self.assertEqual(starts_with({}).http.addr, f":{port}")
-        self.assertIn(f"http://127.0.0.1:{port}/", self.last("HEALTHCHECK"))
+        self.assertIn(f"http://127.0.0.1:{port}/livez", self.last("HEALTHCHECK"))
 
     def test_no_shell(self) -> None:
         """Nothing is run by a shell, which would keep signals from the server."""

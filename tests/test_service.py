@@ -46,7 +46,7 @@ class ConfiguredServer(RegistryServer):
         """Return the configuration with what the test wants."""
         config = super().config()
         for section, keys in self.more.items():
-            config[section] = {**config[section], **keys} if isinstance(keys, dict) else keys
+            config[section] = {**config.get(section, {}), **keys} if isinstance(keys, dict) else keys
         return config
 
 
@@ -171,8 +171,8 @@ class StartTests(ProcessCase):
         self.assertEqual(RegistryClient(server.host).request("GET", "/v2/").status, 200)
 
 
-class StopTests(ProcessCase):
-    """SIGTERM ends the server, and not what it is doing."""
+class StopCase(ProcessCase):
+    """What the tests of a server that is told to stop have in common."""
 
     def begin_put(self, server: RegistryServer, blob: Blob, upload: str) -> http.client.HTTPConnection:
         """Send the first half of a blob; return when the server has stored all that it does not gather yet.
@@ -204,6 +204,10 @@ class StopTests(ProcessCase):
             except ConnectionResetError:
                 # It was closing at this very moment.
                 continue
+
+
+class StopTests(StopCase):
+    """SIGTERM ends the server, and not what it is doing."""
 
     def test_drain(self) -> None:
         """A request under way is answered after SIGTERM, while new connections are refused."""

@@ -231,6 +231,16 @@ class TooManyRequests(RegistryError):
         self.seconds = seconds
 
 
+class Unhealthy(RegistryError):
+    """A health check of the operator's fails, and so no request is answered; the words are Distribution's."""
+
+    code = "UNAVAILABLE"
+    text = "service unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("health check failed: please see /debug/health")
+
+
 class BodyTimeout(RegistryError):
     """The request's body stopped arriving (RFC 9110, 15.5.9)."""
 

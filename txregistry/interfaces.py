@@ -178,6 +178,17 @@ class ITidying(Interface):
         """
 
 
+class IWritability(Interface):
+    """A driver that can tell whether it could be written to, without writing."""
+
+    def check_writable() -> Awaitable[None]:
+        """Return if writing would find room and leave to write.
+
+        :raises txregistry.errors.StorageFull: it would not, or there would be too little room soon.
+        :raises txregistry.errors.StorageError: that cannot be told.
+        """
+
+
 class IStorageDriverMaker(IPlugin):
     """Makes a storage driver of one kind.  This is what a distribution announces."""
 

@@ -19,24 +19,26 @@ from twisted.web.resource import IResource
 
 from txregistry import __version__
 from txregistry.collecting import CollectingService
-from txregistry.config import endpoints, gates
+from txregistry.config import checks, endpoints, gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
 from txregistry.config.telemetry import Telemetry
-from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
-from txregistry.debug import Answer, DebugService, Page
+from txregistry.debug import DebugService, Page
 from txregistry.errors import ConfigError
+from txregistry.figures import figures_page, show_collecting, show_lag, show_purging
+from txregistry.health.condition import Condition
+from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import IAuthBackend, IStorageDriver
 from txregistry.listening import listen_inherited, listen_tcp, listen_unix
 from txregistry.mails import mail_services
 from txregistry.manifest import Platform
 from txregistry.notify.service import Notifications
+from txregistry.pages import health_pages, process_variables, threads, variables_page
 from txregistry.protection import TagProtection
 from txregistry.purging import PurgingService
 from txregistry.supervisor import Supervisor
-from txregistry.telemetry.metrics import Metrics
 from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
 from txregistry.web.announcer import Announcer
@@ -85,6 +87,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         config.notifications.events.includereferences,
         random.Random().getrandbits,  # noqa: S311 (an event's id need not be hard to guess)
     )
+    condition = checks.condition(config, driver, reactor, in_thread(reactor))
     states = UploadStates(secret)
 
     def resource(config: Config, guard: Guard) -> IResource:
@@ -104,6 +107,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
             [RepositoryWarning(warn.repositories, warn.text) for warn in config.warnings],
             guard,
             announcer,
+            condition,
         )
 
     site = RegistrySite(
@@ -117,11 +121,19 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         and bool(http.tls.clientcas)
         and "verify" in http.tls.clientauth,
         observers=telemetry.requests,
+        condition=condition,
     )
+    lag = ReactorLag(reactor)
     parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts, notifications]
-    pages: dict[str, Page] = {}
+    parts += [lag, *condition.parts()]
+    pages: dict[str, Page] = {
+        **health_pages(condition),
+        "/debug/vars": variables_page(process_variables(lag)),
+        "/debug/threads": threads,
+    }
     if metrics is not None:
-        pages[http.debug.prometheus.path] = figures(metrics, in_thread(reactor))
+        pages[http.debug.prometheus.path] = figures_page(metrics, in_thread(reactor))
+        show_lag(metrics, lag)
     if http.debug.addr:
         parts.append(DebugService(reactor, http.debug.addr, pages))
     maintenance = config.storage.maintenance
@@ -129,13 +141,13 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         purging = PurgingService(reactor, driver, maintenance.uploadpurging)
         parts.append(purging)
         if metrics is not None:
-            _show_purging(metrics, purging)
+            show_purging(metrics, purging)
     collection = maintenance.garbagecollection
     if collection.enabled and not maintenance.readonly.enabled:
         collecting = CollectingService(reactor, driver, collection)
         parts.append(collecting)
         if metrics is not None:
-            _show_collecting(metrics, collecting)
+            show_collecting(metrics, collecting)
     return RegistryService(
         reactor,
         driver,
@@ -147,6 +159,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         notifications,
         Supervisor(environ or {}, reactor),
         parts,
+        condition,
     )
 
 
@@ -188,6 +201,7 @@ class RegistryService(Service):
     :param supervisor: what started this process.
     :param parts: what is started before the first request is answered, in this order, and stopped after the last.
         A part that cannot start raises :exc:`txregistry.errors.ConfigError`.
+    :param condition: whether the registry is well, which is to know when it is stopped.
     """
 
     _reactor: Any
@@ -200,6 +214,7 @@ class RegistryService(Service):
     _notifications: Notifications
     _supervisor: Supervisor
     _parts: Sequence[IService] = ()
+    _condition: Condition = field(factory=Condition)
     _port: IListeningPort | None = None
     _refreshing: LoopingCall = field(init=False)
 
@@ -261,6 +276,7 @@ class RegistryService(Service):
                 await guard.backend.close()
             raise
         self._site.resource = self._resource(config, guard)
+        self._condition.read_only = config.storage.maintenance.readonly.enabled
         self._site.access_log = not config.log.accesslog.disabled
         self._adopted = config
         if fresh:
@@ -273,6 +289,7 @@ class RegistryService(Service):
     def stopService(self) -> Deferred[None]:
         """Accept no more, let what is under way end, and close the storage."""
         super().stopService()
+        self._condition.stopping = True
         self._supervisor.stopping()
         return Deferred.fromCoroutine(self._stop())
 
@@ -313,53 +330,6 @@ def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return run
-
-
-def _show_purging(metrics: Metrics, purging: PurgingService) -> None:
-    for name, meaning, value in (
-        ("runs", "Runs of upload purging that ended.", lambda: purging.runs),
-        ("failures", "Runs of upload purging that failed.", lambda: purging.failures),
-        ("uploads", "Uploads that were purged.", lambda: purging.purged),
-        ("bytes", "Bytes of uploads that were purged.", lambda: purging.purged_bytes),
-    ):
-        metrics.read(f"txregistry_purging_{name}", meaning, value, total=True)
-
-
-def _show_collecting(metrics: Metrics, collecting: CollectingService) -> None:
-    removed = collecting.removed
-    for name, meaning, value in (
-        ("runs", "Garbage collections that ended.", lambda: collecting.runs),
-        ("failures", "Garbage collections that failed.", lambda: collecting.failures),
-        ("blobs", "Blobs and manifests' bytes that were collected.", lambda: removed["blob"]),
-        ("manifests", "Manifests that were collected.", lambda: removed["manifest"]),
-        ("links", "Links to blobs that were collected.", lambda: removed["link"]),
-        ("bytes", "Bytes that were freed.", lambda: collecting.removed_bytes),
-    ):
-        metrics.read(f"txregistry_collection_{name}", meaning, value, total=True)
-    metrics.read(
-        "txregistry_collection_last_success_timestamp_seconds",
-        "When the last garbage collection ended that did not fail; 0 before.",
-        lambda: collecting.last_success,
-    )
-    metrics.read(
-        "txregistry_collection_last_duration_seconds",
-        "How long that took.",
-        lambda: collecting.last_seconds,
-    )
-
-
-def figures(metrics: Metrics, in_thread: InThread) -> Page:
-    """Return the page of a registry's figures.
-
-    :param in_thread: where they are written out, which takes longer than the reactor should wait.
-    """
-
-    async def page(request: Any) -> Answer:
-        accept = request.getHeader(b"Accept") or b""
-        content, media_type = await in_thread(lambda: metrics.exposition(str(accept, "latin-1")))
-        return Answer(content, media_type)
-
-    return page
 
 
 def _context_factory(http: Http) -> Any:

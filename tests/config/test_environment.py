@@ -224,13 +224,28 @@ class ComplaintTests(LoadingCase):
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),
-            ("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "health"),
         ):
             self.assertEqual(
                 self.complaint(FILE, {variable: "0"}),
                 f"{key}: this key of Distribution's is not supported by this version of txregistry; "
                 f"remove it ({variable})",
             )
+
+    def test_health(self) -> None:
+        """The lists of health have other names in variables than in the file, as for Distribution."""
+        environ = {
+            "REGISTRY_HEALTH_STORAGEDRIVER_ENABLED": "true",
+            "REGISTRY_HEALTH_FILECHECKERS_0_FILE": "/down",
+            "REGISTRY_HEALTH_HTTPCHECKERS_0_URI": "http://a.example/x",
+            "REGISTRY_HEALTH_HTTPCHECKERS_0_STATUSCODE": "204",
+            "REGISTRY_HEALTH_TCPCHECKERS_0_ADDR": "b.example:6379",
+            "REGISTRY_HEALTH_TCPCHECKERS_0_THRESHOLD": "3",
+        }
+        health = self.config(FILE, environ).health
+        self.assertTrue(health.storagedriver.enabled)
+        self.assertEqual([one.file for one in health.file], ["/down"])
+        self.assertEqual([(one.uri, one.statuscode) for one in health.http], [("http://a.example/x", 204)])
+        self.assertEqual([(one.addr, one.threshold) for one in health.tcp], [("b.example:6379", 3)])
 
     def test_not_built_key_that_is_off(self) -> None:
         """A variable that only switches off what is not built is accepted."""

@@ -143,8 +143,8 @@ class ComplaintTests(LoadingCase):
         """A key that is like none is refused with those that are known."""
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
-            "quux: unknown key; known here: version, loglevel, log, storage, http, auth, tokenservice, access, "
-            "groups, immutable, validation, notifications, warnings (line 3)",
+            "quux: unknown key; known here: version, loglevel, log, storage, http, health, auth, tokenservice, "
+            "access, groups, immutable, validation, notifications, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -243,7 +243,6 @@ class ComplaintTests(LoadingCase):
             "storage.tag": "{concurrencylimit: 8}",
             "middleware": "{storage: [{name: redirect}]}",
             "redis": "{addrs: [a]}",
-            "health": "{storagedriver: {enabled: true}}",
             "proxy": "{remoteurl: 'https://example.com'}",
             "policy": "{repository: {classes: [image]}}",
             "catalog": "{maxentries: 10}",

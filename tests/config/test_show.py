@@ -55,6 +55,14 @@ http:
     prometheus:
       enabled: false
       path: /metrics
+health:
+  storagedriver:
+    enabled: false
+    interval: 10s
+    threshold: 0
+  file: []
+  http: []
+  tcp: []
 auth: null
 tokenservice: null
 # access: not set

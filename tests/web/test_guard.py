@@ -35,6 +35,8 @@ METHODS = (
     "BREW",
     "get",
 )
+#: What everyone may ask for.
+PUBLIC = {"/", "/livez", "/readyz"}
 PLACES = {
     "<path:name>": "team/app",
     "<reference>": "latest",
@@ -73,13 +75,14 @@ class RouteTests(GuardedCase):
 
     def test_public(self) -> None:
         """Only what tells nothing of what is stored is for everyone."""
-        self.assertEqual({r.path for r in self.server.routes if r.scope is Scope.PUBLIC}, {"/"})
+        self.assertEqual({r.path for r in self.server.routes if r.scope is Scope.PUBLIC}, PUBLIC)
         terms = Terms("registry", "registry", 300, 3600)
         service = TokenService(BasicBackend(USERS), Nothing(), terms, time.time)
         issuing = Server(backend=service, policy=Nothing())
-        self.assertEqual({r.path for r in issuing.routes if r.scope is Scope.PUBLIC}, {"/", PATH})
+        self.assertEqual({r.path for r in issuing.routes if r.scope is Scope.PUBLIC}, {*PUBLIC, PATH})
         for method in METHODS:
-            self.assertIn(self.ask(None, method, "/").status, (200, 405))
+            for path in PUBLIC:
+                self.assertIn(self.ask(None, method, path).status, (200, 405))
         self.assertEqual(self.driver.calls, [])
 
     def test_refused(self) -> None:

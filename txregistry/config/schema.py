@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from txregistry.config.collecting import GarbageCollection
+from txregistry.config.health import Health
 from txregistry.config.kinds import (
     BaseUrl,
     CipherSuite,
@@ -255,6 +256,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Annotated[Log, Meta(description="Logging.")] = field(default_factory=Log)
     storage: Annotated[Storage, Meta(description="Storage.")]
     http: Annotated[Http, Meta(description="The HTTP server.")] = field(default_factory=Http)
+    health: Annotated[Health, Meta(description="What must be well for requests to be answered.")] = field(
+        default_factory=Health
+    )
     auth: Annotated[
         Any, Meta(description="Who clients are: an auth backend's name, and below it its own keys.")
     ] = None

@@ -25,7 +25,6 @@ UNBUILT: dict[str, Callable[[Any], bool]] = {
     "storage.tag": _never,
     "middleware": _never,
     "redis": _never,
-    "health": _never,
     "proxy": _never,
     "policy": _never,
     "catalog": _never,

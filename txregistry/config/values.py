@@ -81,6 +81,25 @@ def server_address(text: str) -> str:
     return text
 
 
+def checked_address(text: str) -> str:
+    """Check ``host:port`` of another server."""
+    address(text)
+    return text
+
+
+def checked_uri(text: str) -> str:
+    """Check the URL of another server."""
+    expected = "a URL such as https://example.com/health"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    if not _URL.fullmatch(text) or parts.scheme not in ("http", "https") or not host:
+        raise ValueError(expected)
+    return text
+
+
 def mail_address(text: str) -> str:
     """Check a mail address without a display name, if there is one."""
     if text and not _MAIL_ADDRESS.fullmatch(text):

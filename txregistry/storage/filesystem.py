@@ -23,7 +23,15 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from txregistry import errors, paths
-from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, ILocalFiles, IStorageDriver, ITidying
+from txregistry.interfaces import (
+    FileInfo,
+    IFileReader,
+    IFileWriter,
+    ILocalFiles,
+    IStorageDriver,
+    ITidying,
+    IWritability,
+)
 from txregistry.storage.files import (
     FileReader,
     FileWriter,
@@ -36,6 +44,7 @@ from txregistry.storage.files import (
     write_all,
 )
 from txregistry.storage.listings import Listings, is_local
+from txregistry.storage.room import check_room
 from txregistry.storage.threads import Threads
 from txregistry.storage.wanted import discard as discard_unwanted
 from txregistry.storage.wanted import prune, replacing, touch
@@ -78,7 +87,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
     return FilesystemDriver(root, Threads(reactor, threads, "txregistry-filesystem"))
 
 
-@implementer(IStorageDriver, ILocalFiles, ITidying)
+@implementer(IStorageDriver, ILocalFiles, ITidying, IWritability)
 class FilesystemDriver:
     """Files below a root directory.
 
@@ -110,6 +119,10 @@ class FilesystemDriver:
             ) from error
         self._empty()
         self._listings = Listings(keep=is_local(self._root))
+
+    async def check_writable(self) -> None:
+        """See :class:`~txregistry.interfaces.IWritability`."""
+        await self._run("/", check_room, os.path.join(self._root, _NEW))
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""

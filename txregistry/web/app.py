@@ -17,6 +17,7 @@ from txregistry.auth.tokens import PATH, TokenService
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
+from txregistry.health.condition import Condition
 from txregistry.reference import RepositoryName
 from txregistry.web import failures
 from txregistry.web.announcer import Announcer
@@ -28,6 +29,7 @@ from txregistry.web.listings import ListingRoutes
 from txregistry.web.locations import Locations
 from txregistry.web.manifests import ManifestRoutes
 from txregistry.web.manners import RepositoryWarning, add_warnings, answer_preflight, is_preflight
+from txregistry.web.probes import LIVE, READY, ProbeRoutes
 from txregistry.web.referrers import ReferrerRoutes
 from txregistry.web.states import UploadStates
 from txregistry.web.tokens import TokenRoutes
@@ -128,6 +130,7 @@ def routes(
     in_thread: InThread,
     guard: Guard,
     announcer: Announcer | None = None,
+    condition: Condition | None = None,
 ) -> list[Route]:
     """Return every route that there is."""
     blobs = BlobRoutes(registry, in_thread, announcer)
@@ -135,6 +138,7 @@ def routes(
     manifests = ManifestRoutes(registry, locations, announcer)
     listings = ListingRoutes(registry, locations, guard)
     referrers = ReferrerRoutes(registry, locations)
+    probes = ProbeRoutes(condition or Condition())
     issuing = []
     if isinstance(guard.backend, TokenService):
         tokens = TokenRoutes(guard.backend, guard)
@@ -142,6 +146,8 @@ def routes(
     return [
         *issuing,
         Route("/", "root", Scope.PUBLIC, {"GET": _root}),
+        Route(LIVE, "livez", Scope.PUBLIC, {"GET": probes.live}),
+        Route(READY, "readyz", Scope.PUBLIC, {"GET": probes.ready}),
         Route("/v2/", "base", Scope.LOGIN, {"GET": _base}),
         Route("/v2/_catalog", "catalog", Scope.CATALOG, {"GET": listings.catalog}),
         Route("/v2/_oci/ext/discover", "discover", Scope.LOGIN, {"GET": discover}),
@@ -180,6 +186,7 @@ def make_resource(
     warnings: Sequence[RepositoryWarning] = (),
     guard: Guard | None = None,
     announcer: Announcer | None = None,
+    condition: Condition | None = None,
 ) -> IResource:
     """Return what answers all requests.
 
@@ -187,13 +194,14 @@ def make_resource(
     :param warnings: what answers about repositories carry.
     :param guard: who may do what; everyone everything if not given.
     :param announcer: who is told of what is done; no one if not given.
+    :param condition: whether the registry is well; always if not given.
     """
     locations = locations or Locations()
     guard = guard or Guard.open(locations)
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    for route in routes(registry, locations, states, in_thread, guard, announcer):
+    for route in routes(registry, locations, states, in_thread, guard, announcer, condition):
         _mount(app, route, guard, permissions or Permissions(), warnings)
 
     @app.handle_errors(Exception)

@@ -38,6 +38,7 @@ _STATUS: dict[type[BaseException], int] = {
     errors.TagsTooMany: 414,
     errors.TooManyRequests: 429,
     errors.Unauthorized: 401,
+    errors.Unhealthy: 503,
     errors.Unsupported: 405,
     errors.UploadBusy: 409,
     errors.StorageFull: 507,
@@ -102,6 +103,8 @@ def _told(request: Any, failure: Failure) -> tuple[int, errors.RegistryError]:
             request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
         if isinstance(error, errors.TooManyRequests):
             request.setHeader(b"Retry-After", b"%d" % error.seconds)
+        if isinstance(error, errors.Unhealthy):
+            request.setHeader(b"Retry-After", b"%d" % _RETRY_AFTER)
         return status, error
     if isinstance(error, errors.StorageFull):
         _log.error("request {id}: storage is full or read-only: {error}", id=request.id, error=error)

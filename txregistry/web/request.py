@@ -21,6 +21,7 @@ from txregistry import errors
 from txregistry.access import ANONYMOUS
 from txregistry.web import failures
 from txregistry.web.body import Body
+from txregistry.web.probes import PROBES
 
 #: Bytes of an unread body for which a connection is kept.
 _SMALL_REST = 64 * 1024
@@ -101,7 +102,10 @@ class Request(ServerRequest):
             return
         self.prepath = []
         try:
-            self.postpath = self._route().split(b"/")
+            route = self._route()
+            if route not in PROBES and not site.condition.is_well:
+                raise errors.Unhealthy
+            self.postpath = route.split(b"/")
         except errors.RegistryError as error:
             content = failures.fail(self, Failure(error))
             self.write(content)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from txregistry.health.condition import Condition
 from txregistry.web.channel import Channel
 from txregistry.web.observers import RequestObserver
 from txregistry.web.request import Request
@@ -56,6 +57,7 @@ class RegistrySite(Site):
     :param access_log: whether every answer is logged.
     :param verifies_clients: whether TLS lets only such client certificates in as an authority signed.
     :param observers: who is told of every request.
+    :param condition: whether the registry is well; always if not given.
     """
 
     protocol = TrackedChannel  # type: ignore[assignment]
@@ -71,6 +73,7 @@ class RegistrySite(Site):
         access_log: bool = True,
         verifies_clients: bool = False,
         observers: Sequence[RequestObserver] = (),
+        condition: Condition | None = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
@@ -85,6 +88,7 @@ class RegistrySite(Site):
         self.verifies_clients = verifies_clients
         self.observers = observers
         self.access_log = access_log
+        self.condition = condition or Condition()
         self._emptied: Deferred[None] | None = None
 
     def startFactory(self) -> None:

@@ -1,0 +1,75 @@
+"""What the parts of the registry count, shown among its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from txregistry.collecting import CollectingService
+from txregistry.content.links import InThread
+from txregistry.debug import Answer, Page
+from txregistry.health.lag import ReactorLag
+from txregistry.purging import PurgingService
+from txregistry.telemetry.metrics import Metrics
+
+
+def figures_page(metrics: Metrics, in_thread: InThread) -> Page:
+    """Return the page of a registry's figures.
+
+    :param in_thread: where they are written out, which takes longer than the reactor should wait.
+    """
+
+    async def page(request: Any) -> Answer:
+        accept = request.getHeader(b"Accept") or b""
+        content, media_type = await in_thread(lambda: metrics.exposition(str(accept, "latin-1")))
+        return Answer(content, media_type)
+
+    return page
+
+
+def show_purging(metrics: Metrics, purging: PurgingService) -> None:
+    """Show what upload purging has done."""
+    for name, meaning, value in (
+        ("runs", "Runs of upload purging that ended.", lambda: purging.runs),
+        ("failures", "Runs of upload purging that failed.", lambda: purging.failures),
+        ("uploads", "Uploads that were purged.", lambda: purging.purged),
+        ("bytes", "Bytes of uploads that were purged.", lambda: purging.purged_bytes),
+    ):
+        metrics.read(f"txregistry_purging_{name}", meaning, value, total=True)
+
+
+def show_collecting(metrics: Metrics, collecting: CollectingService) -> None:
+    """Show what garbage collection has done."""
+    removed = collecting.removed
+    for name, meaning, value in (
+        ("runs", "Garbage collections that ended.", lambda: collecting.runs),
+        ("failures", "Garbage collections that failed.", lambda: collecting.failures),
+        ("blobs", "Blobs and manifests' bytes that were collected.", lambda: removed["blob"]),
+        ("manifests", "Manifests that were collected.", lambda: removed["manifest"]),
+        ("links", "Links to blobs that were collected.", lambda: removed["link"]),
+        ("bytes", "Bytes that were freed.", lambda: collecting.removed_bytes),
+    ):
+        metrics.read(f"txregistry_collection_{name}", meaning, value, total=True)
+    metrics.read(
+        "txregistry_collection_last_success_timestamp_seconds",
+        "When the last garbage collection ended that did not fail; 0 before.",
+        lambda: collecting.last_success,
+    )
+    metrics.read(
+        "txregistry_collection_last_duration_seconds",
+        "How long that took.",
+        lambda: collecting.last_seconds,
+    )
+
+
+def show_lag(metrics: Metrics, lag: ReactorLag) -> None:
+    """Show how late the reactor is."""
+    metrics.read(
+        "txregistry_reactor_lag_seconds",
+        "How much later than asked the reactor calls, averaged over about five seconds.",
+        lambda: lag.smoothed,
+    )
+    for name, meaning, value in (
+        ("lag_sum_seconds", "All lags of the reactor that were measured, added up.", lambda: lag.total),
+        ("lag_measurements", "How often the reactor's lag was measured.", lambda: lag.count),
+    ):
+        metrics.read(f"txregistry_reactor_{name}", meaning, value, total=True)

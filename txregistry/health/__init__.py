@@ -1,0 +1,1 @@
+"""Health checks: whether the registry and what it needs are well."""
