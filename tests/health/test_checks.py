@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from txregistry.config import checks
+from txregistry.config.schema import Config, Maintenance, ReadOnly, Storage
 from txregistry.health.checks import Check
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
 from txregistry.health.probes import Unwell
+from txregistry.storage import filesystem
+from txregistry.telemetry.metrics import Metrics
+from txregistry.telemetry.storage import observed
 
 
 class Patient:
@@ -148,3 +157,55 @@ class LagTests(SynchronousTestCase):
         self.assertEqual(lag.count, 3)
         lag.stopService()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class StorageTests(TestCase):
+    """The storage's own word on whether it can be written to."""
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.folder = os.path.abspath(self.mktemp())
+        driver = filesystem.make({"rootdirectory": self.folder}, reactor)
+        # As it is where figures are wanted.
+        self.driver = observed(driver, [Metrics.make().storage("filesystem")])
+        self.driver.prepare()
+        self.addCleanup(self.driver.close)
+        self.clock = Clock()
+
+    def condition(self, read_only: bool = False) -> Condition:
+        """Return the condition of a registry without a section ``health``."""
+        maintenance = Maintenance(readonly=ReadOnly(enabled=read_only))
+        storage = Storage(driver="filesystem", maintenance=maintenance)
+        return checks.condition(
+            Config(version="0.1", storage=storage), self.driver, self.clock, deferToThread
+        )
+
+    async def look(self, condition: Condition) -> None:
+        """Let the storage be looked at once."""
+        (check,) = condition.parts()
+        check.startService()
+        self.clock.advance(10)
+        looking = check._looking
+        if looking is not None:
+            await looking
+        check.stopService()
+
+    async def test_observed(self) -> None:
+        """A driver that is observed says what it says without that."""
+        condition = self.condition()
+        await self.look(condition)
+        self.assertEqual(condition.hindrances(), {})
+        shutil.rmtree(self.folder)
+        await self.look(condition)
+        self.assertEqual(condition.hindrances(), {"storage": "storage cannot be written to"})
+        self.assertTrue(condition.is_well)
+
+    async def test_read_only(self) -> None:
+        """Where no one is to write it does not matter, until someone is."""
+        condition = self.condition(read_only=True)
+        shutil.rmtree(self.folder)
+        await self.look(condition)
+        self.assertEqual(condition.hindrances(), {})
+        condition.read_only = False
+        self.assertEqual(list(condition.hindrances()), ["storage"])

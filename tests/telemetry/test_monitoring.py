@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.processes import CHECKOUT
 from tests.telemetry.test_metrics import MetricsCase
+from txregistry.figures import show_lag
+from txregistry.health.lag import ReactorLag
 
 _NAME = re.compile(r"\b(?:registry|txregistry|process|python)_[a-z_]+\b")
 _SELECTOR = re.compile(r"\{[^}]*\}")
@@ -42,6 +45,10 @@ def expressions() -> Iterator[str]:
 
 class FiguresTests(MetricsCase):
     """The names."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        show_lag(self.metrics, ReactorLag(Clock()))
 
     def exported(self) -> set[str]:
         """Return the names of all series and of all families that a registry exports."""

@@ -22,6 +22,7 @@ from txregistry.interfaces import IStorageDriver, IWritability
 
 #: Distribution's, also where the file says 0.
 _INTERVAL = 10.0
+_STATUS = 200
 
 
 def condition(
@@ -47,7 +48,9 @@ def condition(
         named.append((f"health.file.{n}", Check(file.file, reactor, probe, file.interval or _INTERVAL)))
     for n, http in enumerate(health.http):
         interval = http.interval or _INTERVAL
-        probe = http_probe(reactor, http.uri, http.headers, http.statuscode, http.timeout or interval)
+        probe = http_probe(
+            reactor, http.uri, http.headers, http.statuscode or _STATUS, http.timeout or interval
+        )
         check = Check(without_password(http.uri), reactor, probe, interval, http.threshold)
         named.append((f"health.http.{n}", check))
     for n, tcp in enumerate(health.tcp):

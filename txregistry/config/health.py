@@ -18,7 +18,7 @@ class StorageCheck(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     enabled: Annotated[bool, Meta(description="Refuse requests while the storage does not answer.")] = False
     interval: Annotated[Duration, Meta(description=_INTERVAL)] = 10.0
-    threshold: Annotated[int, Meta(description=_THRESHOLD)] = 0
+    threshold: Annotated[int, Meta(ge=0, description=_THRESHOLD)] = 0
 
 
 class FileCheck(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,10 +36,12 @@ class HttpCheck(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         dict[HeaderName, list[HeaderValue]],
         Meta(description="Headers of the request; a list of values, or one."),
     ] = field(default_factory=dict)
-    statuscode: Annotated[int, Meta(description="The status that must be answered.")] = 200
+    statuscode: Annotated[
+        int, Meta(ge=0, le=599, description="The status that must be answered; 0 means 200.")
+    ] = 200
     timeout: Annotated[Duration, Meta(description=_TIMEOUT)] = 0.0
     interval: Annotated[Duration, Meta(description=_INTERVAL)] = 10.0
-    threshold: Annotated[int, Meta(description=_THRESHOLD)] = 0
+    threshold: Annotated[int, Meta(ge=0, description=_THRESHOLD)] = 0
 
 
 class TcpCheck(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,7 +50,7 @@ class TcpCheck(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     addr: Annotated[CheckedAddress, Meta(description="The host:port that must accept a connection.")]
     timeout: Annotated[Duration, Meta(description=_TIMEOUT)] = 0.0
     interval: Annotated[Duration, Meta(description=_INTERVAL)] = 10.0
-    threshold: Annotated[int, Meta(description=_THRESHOLD)] = 0
+    threshold: Annotated[int, Meta(ge=0, description=_THRESHOLD)] = 0
 
 
 class Health(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from zope.interface.verify import verifyObject
 
-from txregistry.interfaces import IFileReader, IFileWriter, ILocalFiles, IStorageDriver
+from txregistry.interfaces import IFileReader, IFileWriter, ILocalFiles, IStorageDriver, IWritability
 from txregistry.testing.storage.case import StorageCase
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ class DriverContract(StorageCase):
         await writer.close()
         if ILocalFiles.providedBy(self.driver):
             verifyObject(ILocalFiles, self.driver)
+        if IWritability.providedBy(self.driver):
+            verifyObject(IWritability, self.driver)
 
     async def test_answers_on_the_callers_thread(self) -> None:
         """Whatever threads do the work, each answer comes back on the thread that asked."""
