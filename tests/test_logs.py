@@ -4,7 +4,8 @@ from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, Logger, LogLevel
+from twisted.internet.protocol import Factory
+from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -73,6 +74,22 @@ class ObserverTests(LogsCase):
         for level, expected in cases:
             lines = self.lines(*({"log_level": each} for each in levels), settings=Log(level=level))
             self.assertEqual([line.split()[1] for line in lines], expected)
+
+    def test_chatter(self) -> None:
+        """That a connection to another server begins and ends is for those who look for faults."""
+        output = io.StringIO()
+        for level in ("info", "debug"):
+            globalLogPublisher.addObserver(quiet := observer(Log(level=level))(output))
+            factory = Factory()
+            factory.doStart()
+            factory.doStop()
+            globalLogPublisher.removeObserver(quiet)
+            if level == "info":
+                self.assertEqual(output.getvalue(), "")
+        self.assertEqual(
+            [line.split()[1:3] for line in output.getvalue().splitlines()],
+            [["debug", "Starting"], ["debug", "Stopping"]],
+        )
 
     def test_no_work_for_filtered_events(self) -> None:
         """The message of an event that is not written is never formatted."""

@@ -38,6 +38,9 @@ _THRESHOLDS = {
     "error": LogLevel.error,
 }
 
+# What Twisted says at level info of every connection that a client of it makes.
+_CHATTER = frozenset({"Starting factory {factory!r}", "Stopping factory {factory!r}"})
+
 # What could end a line, move a terminal's cursor, turn the direction of writing, or not be encoded at all.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BARE = re.compile(r"[A-Za-z0-9_./:@+,*%()\[\]{}^-]+")
@@ -59,7 +62,7 @@ class LineObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, or do nothing at all if its level is not wanted."""
-        if event.get("log_level", LogLevel.info) not in self.accepted:
+        if _level(event) not in self.accepted:
             return
         line = self.line(event)
         try:
@@ -176,7 +179,11 @@ def _json(static: Mapping[str, str], constant: Mapping[str, str], names: tuple[s
 
 def level_name(event: LogEvent) -> str:
     """Return what the log calls an event's level."""
-    return _NAMES.get(event.get("log_level", LogLevel.info), "info")
+    return _NAMES.get(_level(event), "info")
+
+
+def _level(event: LogEvent) -> Any:
+    return LogLevel.debug if event.get("log_format") in _CHATTER else event.get("log_level", LogLevel.info)
 
 
 def message(event: LogEvent) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -101,6 +101,21 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(cancelled, [self.patient.silent])
         self.assertIsNone(check.error)
+
+    def test_ill_when_stopped(self) -> None:
+        """A look that fails because it was cut off is no failure."""
+
+        async def probe() -> None:
+            try:
+                await Deferred()
+            except CancelledError:
+                raise Unwell("no answer") from None
+
+        check = Check("it", self.clock, probe, 10)
+        check.startService()
+        self.clock.advance(10)
+        check.stopService()
+        self.assertEqual(check.failures, 0)
 
     def test_broken(self) -> None:
         """A look that fails for reasons of its own is a failure without their details, which the log has."""

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -38,6 +39,14 @@ class HealthCase(ProcessCase):
         server.start()
         self.client = RegistryClient(server.host, timeout=20)
         return server
+
+    def reload(self, server: ConfiguredServer, **more: dict[str, object]) -> None:
+        """Let the server read its configuration again, with what is changed; return when it has."""
+        server.more = {**server.more, **more}
+        with open(server.config_path, "w") as file:
+            json.dump(server.config(), file)
+        os.kill(server.pid, signal.SIGHUP)
+        self.wait_for(lambda: "was read again" in server.log())
 
     def change(self, down: bool) -> None:
         """Make the file or remove it; return when the server has noticed."""
@@ -128,15 +137,20 @@ class CheckTests(HealthCase):
         self.change(down=False)
         self.assertEqual((self.probes(self.client), self.probes(self.debug)), ((200, 200), (200, 200)))
 
+    def test_reload_read_only(self) -> None:
+        """A storage that cannot be written to is no matter once the registry is made read-only, without a restart."""
+        server = self.begin(health={"storagedriver": {"interval": "50ms"}})
+        shutil.rmtree(os.path.join(server.data, "_txregistry"))
+        self.wait_for(lambda: self.probes(self.client) == (200, 503))
+        self.assertEqual(self.client.request("GET", "/v2/").status, 200)
+        self.reload(server, storage={"maintenance": {"readonly": {"enabled": True}}})
+        self.assertEqual(self.probes(self.client), (200, 200))
+
     def test_reload(self) -> None:
         """A configuration that is read again while a check fails opens nothing; new checks need a restart."""
         server = self.begin()
         self.change(down=True)
-        server.more = {**server.more, "health": {}, "log": {"level": "debug"}}
-        with open(server.config_path, "w") as file:
-            json.dump(server.config(), file)
-        os.kill(server.pid, signal.SIGHUP)
-        self.wait_for(lambda: "was read again" in server.log())
+        self.reload(server, health={}, log={"level": "debug"})
         self.assertIn("needs a restart: health.file", server.log())
         self.assert_refused(self.client.request("GET", "/v2/"))
         self.assertEqual(self.probes(self.client), (200, 503))
