@@ -78,12 +78,13 @@ def fill(root: str, manifests: int) -> None:
 def timed(command: list[str]) -> tuple[float, float, float]:
     """Run a command; return seconds, seconds of CPU, and the most memory that it had, in MiB."""
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
-    took = time.monotonic() - began
-    assert process.stderr is not None
-    if status:
-        raise SystemExit(f"{command[0]}: {process.stderr.read().decode()[-2000:]}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.monotonic() - began
+        if status:
+            said.seek(0)
+            raise SystemExit(f"{command[0]}: {said.read().decode()[-2000:]}")
     return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 

@@ -16,8 +16,9 @@ meanwhile: a collection that sees that it was ends.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -255,17 +256,20 @@ class Collection:
         subjects: dict[Digest, Digest] = {}
         young = set[Digest]()
 
-        async def read(digest: Digest) -> None:
-            link = await self._look(layout.revision_link(name, digest))
-            if link is None:
-                return
-            named[digest], subject = await self._named_by(name, digest)
-            if subject is not None:
-                subjects[digest] = subject
-            if link.modified >= self._before:
-                young.add(digest)
+        async def read(several: Sequence[Digest]) -> None:
+            # Looked at in one go, and left as they are.
+            links = await self.driver.touch([layout.revision_link(name, one) for one in several], math.inf)
+            for digest, link in zip(several, links, strict=True):
+                if link is None:
+                    continue
+                named[digest], subject = await self._named_by(name, digest)
+                if subject is not None:
+                    subjects[digest] = subject
+                if link.modified >= self._before:
+                    young.add(digest)
 
-        await by_workers(read, found, self.workers)
+        batches = [found[start : start + _TOGETHER] for start in range(0, len(found), _TOGETHER)]
+        await by_workers(read, batches, self.workers)
         kept = set(named)
         if self.rules.untagged:
             leads_to = {digest: set(names) for digest, names in named.items()}
