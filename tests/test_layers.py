@@ -45,6 +45,7 @@ FLOORS = {
         "purging",
         "collecting",
         "pace",
+        "rounds",
         "logs",
         "mails",
         "reload",

@@ -196,6 +196,26 @@ class PurgingTests(PurgingCase):
         self.assertEqual((service.runs, self.there()), (1, {upload.id}))
         self.run_now(self.run_now(self.registry.uploads.open(NAME, upload.id)).close())
 
+    def test_paused(self) -> None:
+        """A run ends when it is paused, letting go of what it held; none begins before that is over."""
+        self.driver = slow = SlowDriver()  # type: ignore[assignment]
+        self.registry = self.another()
+        upload = self.upload(b"idle")
+        self.age(upload, 8)
+        service = self.service()
+        slow.slow = True
+        self.pass_time(1800)
+        self.assertEqual((service.runs, len(slow.waiting)), (0, 1))
+        service.paused = True
+        slow.slow = False
+        self.assertEqual((service.runs, service.failures), (1, 0))
+        self.run_now(self.run_now(self.registry.uploads.open(NAME, upload.id)).close())
+        self.pass_time(DAY)
+        self.assertEqual((service.runs, self.there()), (1, {upload.id}))
+        service.paused = False
+        self.pass_time(DAY)
+        self.assertEqual((service.runs, self.there()), (2, set()))
+
 
 class TidyingTests(TestCase):
     async def test_files_of_the_driver(self) -> None:
@@ -226,10 +246,12 @@ class WiringTests(LoadingCase):
         return [part for part in service._parts if isinstance(part, PurgingService)]
 
     def test_default(self) -> None:
-        """A configuration that says nothing of it has uploads purged after a week, and none that is read-only."""
+        """A configuration that says nothing of it has uploads purged after a week, not while it is read-only."""
         (part,) = self.parts(SMALLEST)
         self.assertEqual(part._settings, UploadPurging())
         self.assertEqual((part._settings.age, part._settings.interval), (7 * DAY, DAY))
-        for maintenance in ("readonly: {enabled: true}", "uploadpurging: {enabled: false}"):
-            text = f"version: 0.1\nstorage: {{inmemory: , maintenance: {{{maintenance}}}}}\n"
-            self.assertEqual(self.parts(text), [])
+        self.assertFalse(part.paused)
+        text = "version: 0.1\nstorage: {{inmemory: , maintenance: {{{}}}}}\n"
+        (part,) = self.parts(text.format("readonly: {enabled: true}"))
+        self.assertTrue(part.paused)
+        self.assertEqual(self.parts(text.format("uploadpurging: {enabled: false}")), [])

@@ -47,6 +47,22 @@ class ReloadTests(ProcessCase):
         put = client.request("PUT", with_digest(upload, blob.digest), body=b"".join(blob.chunks()))
         self.assertEqual(put.status, 201)
 
+    def test_purging(self) -> None:
+        """A server that was started read-only purges uploads once it is not."""
+        client = RegistryClient(self.running.host)
+        client.begin_upload("a")
+        path = f"{self.running.data}/docker/registry/v2/repositories/a/_uploads"
+        os.utime(os.path.join(path, os.listdir(path)[0]), (0, 0))
+        storage = self.running.config()["storage"]
+        maintenance = {"uploadpurging": {"age": "1s", "interval": "1s"}, "readonly": {"enabled": True}}
+        self.running.stop()
+        self.running.more["storage"] = {**storage, "maintenance": maintenance}
+        self.running.start()
+        self.assertEqual(client.request("POST", "/v2/a/blobs/uploads/").status, 405)
+        maintenance = {**maintenance, "readonly": {"enabled": False}}
+        self.reload("purged upload", storage={**storage, "maintenance": maintenance})
+        self.assertEqual(os.listdir(path), [])
+
     def test_rules(self) -> None:
         """Rules of access take effect."""
         self.reload("was read again", access=[])

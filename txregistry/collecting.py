@@ -6,9 +6,7 @@ import time
 from typing import Any
 
 from attrs import field, mutable
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,6 +15,7 @@ from txregistry.config.collecting import GarbageCollection
 from txregistry.content.garbage import ClockSet, Collection, Eligible, Rules, Time
 from txregistry.interfaces import IStorageDriver
 from txregistry.pace import Pace
+from txregistry.rounds import Rounds
 
 _log = Logger()
 
@@ -25,15 +24,13 @@ _WORKERS = 2
 
 
 @mutable(eq=False, slots=False)
-class CollectingService(Service):
+class CollectingService(Rounds):
     """Collects garbage every now and then.
 
     :param reactor: what it runs on.
     :param driver: where it is.
     :param settings: what is collected, and how often.
     :param time: the clocks.
-    :ivar runs: how many collections ended.
-    :ivar failures: how many of them failed.
     :ivar removed: by kind, what was removed in all.
     :ivar removed_bytes: bytes that were freed in all.
     :ivar last_success: when the last that did not fail ended, in seconds since the epoch; 0 before.
@@ -44,42 +41,18 @@ class CollectingService(Service):
     _driver: IStorageDriver
     _settings: GarbageCollection
     _time: Time = field(factory=lambda: Time(time.time, time.monotonic))
-    runs: int = field(default=0, init=False)
-    failures: int = field(default=0, init=False)
     removed: dict[str, int] = field(factory=lambda: {"manifest": 0, "link": 0, "blob": 0}, init=False)
     removed_bytes: int = field(default=0, init=False)
     last_success: float = field(default=0.0, init=False)
     last_seconds: float = field(default=0.0, init=False)
-    _loop: LoopingCall = field(init=False)
-    _running: Deferred[None] | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._loop = LoopingCall(self._begin)
-        self._loop.clock = self._reactor
 
     def startService(self) -> None:
         """Plan the first collection, an interval from now."""
         super().startService()
-        self._loop.start(self._settings.interval, now=False)
+        self.plan(self._reactor, self._settings.interval, self._settings.interval)
 
-    def stopService(self) -> Deferred[None]:
-        """End the collection that is under way, and begin none."""
-        super().stopService()
-        if self._loop.running:
-            self._loop.stop()
-        ended: Deferred[None] = Deferred()
-        if self._running is None:
-            ended.callback(None)
-        else:
-            self._running.addCallback(ended.callback)
-            self._running.cancel()
-        return ended
-
-    def _begin(self) -> Deferred[None]:
-        self._running = Deferred.fromCoroutine(self._run())
-        return self._running
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Collect once."""
         began = self._time.monotonic()
         settings = self._settings
         collection = Collection(
@@ -112,9 +85,6 @@ class CollectingService(Service):
                 bytes=tally.bytes,
                 seconds=round(self.last_seconds, 1),
             )
-        finally:
-            self.runs += 1
-            self._running = None
 
     def _tell(self, one: Eligible) -> None:
         self.removed[one.kind] += 1

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import field, mutable
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,6 +18,7 @@ from txregistry.config.purging import UploadPurging
 from txregistry.content.leftovers import Leftovers
 from txregistry.content.tree import Tree
 from txregistry.interfaces import IStorageDriver, ITidying
+from txregistry.rounds import Rounds
 
 _log = Logger()
 
@@ -29,7 +29,7 @@ _CLOCK_TOLERANCE = 300
 
 
 @mutable(eq=False, slots=False)
-class PurgingService(Service):
+class PurgingService(Rounds):
     """Purges uploads every now and then, and lets the driver tidy up.
 
     :param reactor: what it runs on.
@@ -38,8 +38,6 @@ class PurgingService(Service):
     :param now: the time, in seconds since the epoch.
     :param monotonic: seconds since some moment, whatever is done to the clock.
     :param fraction: which part of the longest delay the first run waits, from 0 to 1.
-    :ivar runs: how many runs ended.
-    :ivar failures: how many of them failed.
     :ivar purged: uploads that were purged.
     :ivar purged_bytes: their bytes.
     """
@@ -50,47 +48,20 @@ class PurgingService(Service):
     _now: Callable[[], float] = time.time
     _monotonic: Callable[[], float] = time.monotonic
     _fraction: Callable[[], float] = random.random
-    runs: int = field(default=0, init=False)
-    failures: int = field(default=0, init=False)
     purged: int = field(default=0, init=False)
     purged_bytes: int = field(default=0, init=False)
-    _loop: LoopingCall = field(init=False)
-    _first: Any = field(default=None, init=False)
-    _running: Deferred[None] | None = field(default=None, init=False)
     #: What the clock showed when nothing had passed of the monotonic time.
     _origin: float = field(default=0.0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._loop = LoopingCall(self._begin)
-        self._loop.clock = self._reactor
 
     def startService(self) -> None:
         """Plan the first run: within an hour, or within the interval if that is shorter."""
         super().startService()
         self._origin = self._now() - self._monotonic()
         delay = self._fraction() * min(self._settings.interval, _FIRST_WITHIN)
-        self._first = self._reactor.callLater(delay, self._loop.start, self._settings.interval)
+        self.plan(self._reactor, delay, self._settings.interval)
 
-    def stopService(self) -> Deferred[None]:
-        """End the run that is under way, and begin none."""
-        super().stopService()
-        if self._first is not None and self._first.active():
-            self._first.cancel()
-        if self._loop.running:
-            self._loop.stop()
-        ended: Deferred[None] = Deferred()
-        if self._running is None:
-            ended.callback(None)
-        else:
-            self._running.addCallback(ended.callback)
-            self._running.cancel()
-        return ended
-
-    def _begin(self) -> Deferred[None]:
-        self._running = Deferred.fromCoroutine(self._run())
-        return self._running
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Purge once."""
         try:
             if not self._clock_was_set():
                 await self._purge()
@@ -104,9 +75,6 @@ class PurgingService(Service):
         except Exception:
             self.failures += 1
             _log.failure("purging of uploads failed", Failure())
-        finally:
-            self.runs += 1
-            self._running = None
 
     def _clock_was_set(self) -> bool:
         """Say whether the clock jumped since the last run: what is written to now would then look old."""

@@ -38,6 +38,7 @@ from txregistry.notify.service import Notifications
 from txregistry.pages import health_pages, process_variables, threads, variables_page
 from txregistry.protection import TagProtection
 from txregistry.purging import PurgingService
+from txregistry.rounds import Rounds
 from txregistry.supervisor import Supervisor
 from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
@@ -137,14 +138,16 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     if http.debug.addr:
         parts.append(DebugService(reactor, http.debug.addr, pages))
     maintenance = config.storage.maintenance
-    if maintenance.uploadpurging.enabled and not maintenance.readonly.enabled:
+    if maintenance.uploadpurging.enabled:
         purging = PurgingService(reactor, driver, maintenance.uploadpurging)
+        purging.paused = maintenance.readonly.enabled
         parts.append(purging)
         if metrics is not None:
             show_purging(metrics, purging)
     collection = maintenance.garbagecollection
-    if collection.enabled and not maintenance.readonly.enabled:
+    if collection.enabled:
         collecting = CollectingService(reactor, driver, collection)
+        collecting.paused = maintenance.readonly.enabled
         parts.append(collecting)
         if metrics is not None:
             show_collecting(metrics, collecting)
@@ -276,7 +279,11 @@ class RegistryService(Service):
                 await guard.backend.close()
             raise
         self._site.resource = self._resource(config, guard)
-        self._condition.read_only = config.storage.maintenance.readonly.enabled
+        read_only = config.storage.maintenance.readonly.enabled
+        self._condition.read_only = read_only
+        for part in self._parts:
+            if isinstance(part, Rounds):
+                part.paused = read_only
         self._site.access_log = not config.log.accesslog.disabled
         self._adopted = config
         if fresh:
