@@ -63,3 +63,25 @@ class StorageCommandTests(SynchronousTestCase):
         )
         found = json.loads(self.command("fsck", "--json").stdout)["findings"]
         self.assertEqual((found[0]["kind"], found[0]["what"]), ("blob-damaged", self.blob))
+
+    def test_repair(self) -> None:
+        """fsck --repair moves damaged bytes away while a server runs: they are not there, until they are pushed again."""
+        hexadecimal = self.blob.removeprefix("sha256:")
+        path = f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
+        with open(os.path.join(self.data, path), "wb") as file:
+            file.write(b"[]")
+        repaired = self.command("fsck", "--repair", "--json")
+        found = json.loads(repaired.stdout)["findings"]
+        self.assertEqual(
+            [(one["kind"], one["mended"]) for one in found],
+            [("blob-damaged", True), ("manifest-incomplete", False)],
+        )
+        self.assertEqual(repaired.returncode, 3)
+        (run,) = os.listdir(os.path.join(self.data, "_txregistry", "quarantine"))
+        with open(os.path.join(self.data, "_txregistry", "quarantine", run, path), "rb") as file:
+            self.assertEqual(file.read(), b"[]")
+        client = RegistryClient(self.server.host)
+        self.assertEqual(client.request("GET", f"/v2/team/app/blobs/{self.blob}").status, 404)
+        client.push_bytes("team/app", b"{}")
+        self.assertEqual(client.request("GET", f"/v2/team/app/blobs/{self.blob}").status, 200)
+        self.assertEqual(self.command("fsck").returncode, 0)

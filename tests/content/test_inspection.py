@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from twisted.internet.defer import succeed
 
-from tests.content.case import NAME, ContentCase, image, in_thread
-from txregistry import media
+from tests.content.case import NAME
+from tests.content.inspected import InspectionCase
 from txregistry.content import layout
-from txregistry.content.inspection import Finding, Inspection
-from txregistry.content.links import Links
-from txregistry.content.tree import Tree
 from txregistry.digest import Digest
-from txregistry.reference import Tag
-from txregistry.storage.memory import MemoryDriver
-from txregistry.validation import Rules
 
 
-def nothing() -> Awaitable[object]:
-    return succeed(None)
-
-
-class InspectionTests(ContentCase):
-    def setUp(self) -> None:
-        """Push an image of two blobs, and one that refers to it."""
-        super().setUp()
-        self.config, self.layer = self.push(b"{}"), self.push(b"a layer", algorithm="sha512")
-        self.content = image(self.config, self.layer)
-        self.pushed = self.run_now(
-            self.registry.manifests.put(NAME, Tag("1"), self.content, media.OCI_MANIFEST)
-        ).digest
-        referring = json.loads(image(self.config))
-        referring["subject"] = {"mediaType": media.OCI_MANIFEST, "digest": str(self.pushed), "size": 1}
-        content = json.dumps(referring).encode()
-        self.referrer = Digest.of(content)
-        self.run_now(self.registry.manifests.put(NAME, self.referrer, content, media.OCI_MANIFEST))
-
-    def remove(self, path: str) -> None:
-        self.run_now(MemoryDriver.delete(self.driver, path))
-
-    def findings(
-        self, quick: bool = False, settle: Callable[[], Awaitable[object]] = nothing
-    ) -> list[tuple[str, str]]:
-        """Return what is found: kinds, and what they are about."""
-        found: list[Finding] = []
-        inspection = Inspection(
-            Tree(self.driver, nothing), Links(self.driver), Rules(), in_thread, found.append, settle, quick
-        )
-        before = self.tree()
-        self.run_now(inspection.run())
-        if settle is nothing:
-            self.assertEqual(self.tree(), before)
-        return sorted((finding.kind, finding.what) for finding in found)
-
+class InspectionTests(InspectionCase):
     def test_clean(self) -> None:
         """What was pushed is clean, and so are the strays that Distribution leaves behind."""
         for path in (
@@ -83,25 +41,6 @@ class InspectionTests(ContentCase):
         self.store(layout.revision_link(NAME, self.pushed), str(self.referrer).encode())
         self.assertIn(("link-broken", str(self.pushed)), self.findings())
         self.assertIn(("tag-dangling", "1"), self.findings())
-
-    def test_mended(self) -> None:
-        """A broken link is written again where the bytes it is named for are sound, and only there."""
-        other = self.push(b"other")
-        self.damage_blob(other)
-        links = [layout.layer_link(NAME, digest) for digest in (self.config, other)]
-        for link in links:
-            self.store(link, b"")
-        inspection = Inspection(
-            Tree(self.driver, nothing),
-            Links(self.driver),
-            Rules(),
-            in_thread,
-            lambda _: None,
-            nothing,
-            repair=True,
-        )
-        self.run_now(inspection.run())
-        self.assertEqual([self.stored(link) for link in links], [str(self.config).encode(), b""])
 
     def test_tags(self) -> None:
         """A tag without a link, or with one that leads to nothing, is found."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -14,6 +16,8 @@ from txregistry.commands.invocation import CONFIG, in_one_line, on_storage
 from txregistry.config.schema import Config
 from txregistry.content.inspection import Finding, Inspection
 from txregistry.content.links import Links
+from txregistry.content.registry import Registry
+from txregistry.content.repair import Repair
 from txregistry.content.tree import Tree
 from txregistry.errors import StorageError
 from txregistry.interfaces import IStorageDriver
@@ -26,13 +30,13 @@ _SETTLE = 2
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quick", is_flag=True, help="Do not read blobs.")
-@click.option("--repair", is_flag=True, help="Write broken links of sound blobs and manifests again.")
+@click.option("--repair", is_flag=True, help="Put right what can be; keep what is taken away.")
 @CONFIG
 def fsck(config: str | None, as_json: bool, quick: bool, repair: bool) -> None:
     """Look through all that is stored for what is damaged or missing.
 
-    Changes nothing without --repair.  Exits with 0 if there is nothing that was not mended, with 3 if there is, with
-    1 if the storage cannot be used.
+    Changes nothing without --repair, and with it removes nothing that is not kept in _txregistry/quarantine.
+    Exits with 0 if there is nothing that was not mended, with 3 if there is, with 1 if the storage cannot be used.
     A server may run on the same storage meanwhile.
     """
 
@@ -46,15 +50,19 @@ def fsck(config: str | None, as_json: bool, quick: bool, repair: bool) -> None:
                 where = finding.repository or "-"
                 click.echo(f"{finding.kind} {where} {finding.what} {finding.path}: {finding.problem}{mended}")
 
+        tree, links = Tree(driver, lambda: deferLater(reactor, 0, lambda: None)), Links(driver)
+        hop = in_thread(reactor)
+        run = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        repairs = Repair(links, tree, Registry.on(driver, hop).manifests, hop, run, time.time)
         inspection = Inspection(
-            Tree(driver, lambda: deferLater(reactor, 0, lambda: None)),
-            Links(driver),
+            tree,
+            links,
             rules(loaded.validation),
-            in_thread(reactor),
+            hop,
             report,
             lambda: deferLater(reactor, _SETTLE, lambda: None),
             quick,
-            repair,
+            repairs.mend if repair else None,
         )
         with in_one_line(StorageError):
             await inspection.run()

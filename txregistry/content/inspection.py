@@ -16,12 +16,11 @@ from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.links import InThread, Links, concurrently
 from txregistry.content.tree import Pause, Tree, by_workers
-from txregistry.digest import ALGORITHMS, Digest, Digester
+from txregistry.digest import ALGORITHMS, Digest
 from txregistry.reference import RepositoryName
 from txregistry.validation import Rules
 
 _LINK_LIMIT = 1024
-_CHUNK = 1024 * 1024
 #: Blobs that are read at once.
 _READERS = 4
 _BATCH = 1000
@@ -61,7 +60,7 @@ class Inspection:
     :param report: is told of each finding.
     :param settle: awaited before what was found is looked at again.
     :param quick: whether blobs are not read.
-    :param repair: whether broken links are written again where the bytes that they are named for are sound.
+    :param mend: puts right what was found, and says whether it did; None to change nothing.
     :ivar counts: how many repositories, manifests, tags, blobs and bytes were looked at.
     """
 
@@ -72,7 +71,7 @@ class Inspection:
     report: Callable[[Finding], None]
     settle: Pause
     quick: bool = False
-    repair: bool = False
+    mend: Callable[[Finding], Awaitable[bool]] | None = None
     counts: dict[str, int] = field(
         factory=lambda: dict.fromkeys(("repositories", "manifests", "tags", "blobs", "bytes"), 0)
     )
@@ -127,23 +126,12 @@ class Inspection:
         counts = dict(self.counts)
         for finding in await concurrently(lambda check: check(), suspects):
             if finding is not None:
-                if finding.kind == "blob-damaged":
+                if self.mend is not None:
+                    finding = attrs.evolve(finding, mended=await self.mend(finding))
+                if finding.kind == "blob-damaged" and not finding.mended:
                     self._damaged.add(Digest.parse(finding.what))
-                if self.repair and finding.kind == "link-broken":
-                    finding = attrs.evolve(finding, mended=await self._mend(finding))
                 self.report(finding)
         self.counts.update(counts)
-
-    async def _mend(self, finding: Finding) -> bool:
-        """Write a link again, if what its directory is named for is stored, and is what its name says."""
-        try:
-            digest = Digest.parse(finding.what)
-            if await self._hash(layout.blob_data(digest), digest) != digest:
-                return False
-        except (errors.DigestInvalid, errors.PathUnknown, errors.StorageFault):
-            return False
-        await self.links.write(finding.path, digest)
-        return True
 
     async def _blob(self, digest: Digest) -> Finding | None:
         path = layout.blob_data(digest)
@@ -153,7 +141,9 @@ class Inspection:
         self.counts["blobs"] += 1
         self.counts["bytes"] += info.size
         try:
-            found = await self._hash(path, digest) if not self.quick or info.size == 0 else digest
+            if self.quick and info.size:
+                return None
+            found = await self.links.hashed(path, digest.algorithm, self.in_thread)
         except errors.PathUnknown:
             return None
         except errors.StorageFault as error:
@@ -161,16 +151,6 @@ class Inspection:
         if found == digest:
             return None
         return Finding("blob-damaged", "", str(digest), path, f"{info.size} bytes, whose digest is {found}")
-
-    async def _hash(self, path: str, digest: Digest) -> Digest:
-        digester = Digester(digest.algorithm)
-        reader = await self.links.driver.open_reader(path)
-        try:
-            while chunk := await reader.read(_CHUNK):
-                await self.in_thread(lambda chunk=chunk: digester.update(chunk))  # type: ignore[misc]
-        finally:
-            await reader.close()
-        return digester.digest()
 
     async def _has_bytes(self, digest: Digest) -> bool:
         return digest not in self._damaged and await self.links.bytes_of(digest) is not None
@@ -182,7 +162,7 @@ class Inspection:
         """
         try:
             content = await self.links.driver.read(path, _LINK_LIMIT)
-            target = Digest.parse(content.decode("ascii"))
+            target = Digest.parse(content.decode("ascii").rstrip("\n"))
         except errors.PathUnknown:
             return None
         except errors.StorageFault as error:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.content import layout
-from txregistry.digest import Digest
+from txregistry.digest import Digest, Digester
 from txregistry.interfaces import FileInfo, IStorageDriver
 from txregistry.manifest import SIZE_LIMIT
 from txregistry.reference import RepositoryName
@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 _LINK_LIMIT = 1024
 _AT_ONCE = 16
+_CHUNK = 1024 * 1024
 
 
 @frozen
@@ -77,6 +78,21 @@ class Links:
         if Digest.of(content, digest.algorithm) != digest:
             raise errors.StorageFault(path, "a manifest whose bytes have another digest than its name")
         return content
+
+    async def hashed(self, path: str, algorithm: str, in_thread: InThread) -> Digest:
+        """Return the digest of a file, read from end to end.
+
+        :param in_thread: where it is hashed.
+        :raises txregistry.errors.PathUnknown: there is none.
+        """
+        digester = Digester(algorithm)
+        reader = await self.driver.open_reader(path)
+        try:
+            while chunk := await reader.read(_CHUNK):
+                await in_thread(lambda chunk=chunk: digester.update(chunk))  # type: ignore[misc]
+        finally:
+            await reader.close()
+        return digester.digest()
 
     async def delete(self, path: str) -> bool:
         """Remove a link, or a directory of links; say whether there was one."""
