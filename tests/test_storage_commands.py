@@ -65,7 +65,7 @@ class StorageCommandTests(SynchronousTestCase):
         self.assertEqual((found[0]["kind"], found[0]["what"]), ("blob-damaged", self.blob))
 
     def test_repair(self) -> None:
-        """fsck --repair moves damaged bytes away while a server runs: they are not there, until they are pushed again."""
+        """fsck --repair moves damaged bytes away while a server runs: none are there until they are pushed again."""
         hexadecimal = self.blob.removeprefix("sha256:")
         path = f"docker/registry/v2/blobs/sha256/{hexadecimal[:2]}/{hexadecimal}/data"
         with open(os.path.join(self.data, path), "wb") as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
+
 from twisted.internet.defer import succeed
 
 from tests.content.case import NAME
