@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 from typing import Literal
 
 from hypothesis import given
@@ -22,6 +24,17 @@ class Unspeakable(Exception):
 
     def __str__(self) -> str:
         raise RuntimeError("never")
+
+
+class FullFile(io.StringIO):
+    """A file on a disk that may be full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(text)
 
 
 def failure(error: Exception) -> Failure:
@@ -53,6 +66,23 @@ class ObserverTests(LogsCase):
     def test_interface(self) -> None:
         """What is made is an observer of twisted.logger."""
         verifyObject(ILogObserver, observer(Log())(io.StringIO()))
+
+    def test_full_disk(self) -> None:
+        """What cannot be written is passed over, and said to be missing once something can be written again."""
+        stream = FullFile()
+        observe = observer(Log())(stream)
+        for text in ("one", "two", "three", "four"):
+            stream.full = text in ("two", "three")
+            observe({"log_time": TIME, "log_level": LogLevel.info, "log_format": text})
+        self.assertEqual(
+            stream.getvalue().splitlines(),
+            [
+                f"{STAMP} info one",
+                f"{STAMP} info four",
+                f"{STAMP} error lines before this may be missing, the log could not be written: "
+                "No space left on device",
+            ],
+        )
 
     def test_through_a_logger(self) -> None:
         """Events of a Logger arrive with their message formatted."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TextIO, TypeAlias
 
-from attrs import frozen
+from attrs import field, mutable
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -48,36 +48,54 @@ _ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 @implementer(ILogObserver)
-@frozen
+@mutable
 class LineObserver:
-    """Writes the events of some levels to a file.
+    """Writes the events of some levels to a file; what cannot be written is lost.
 
+    :param stream: the file; None for nowhere.
     :param accepted: those levels.
     :param line: makes the text of an event.
     """
 
-    stream: TextIO
+    stream: TextIO | None
     accepted: frozenset[Any]
     line: Line
+    #: Why the last event could not be written; None if it was.
+    _problem: str | None = field(default=None, init=False)
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, or do nothing at all if its level is not wanted."""
-        if _level(event) not in self.accepted:
+        if self.stream is None or _level(event) not in self.accepted:
             return
         line = self.line(event)
         try:
-            self.stream.write(line)
-        except UnicodeEncodeError:
-            self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
-        self.stream.flush()
+            try:
+                self.stream.write(line)
+            except UnicodeEncodeError:
+                self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+            self.stream.flush()
+        except OSError as error:
+            # Whoever serves goes on, whatever becomes of the log.
+            self._problem = error.strerror or str(error)
+            return
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            self(
+                {
+                    "log_time": event["log_time"],
+                    "log_level": LogLevel.error,
+                    "log_format": "lines before this may be missing, the log could not be written: {problem}",
+                    "problem": problem,
+                }
+            )
 
 
-def observer(settings: Log) -> Callable[[TextIO], ILogObserver]:
+def observer(settings: Log) -> Callable[[TextIO | None], ILogObserver]:
     """Return what makes an observer for an open text file, as the configuration wants it."""
     levels = accepted(settings.level)
     line = formatter(settings.formatter, settings.fields)
 
-    def make(stream: TextIO) -> ILogObserver:
+    def make(stream: TextIO | None) -> ILogObserver:
         return LineObserver(stream, levels, line)
 
     return make
@@ -93,8 +111,8 @@ class Output:
     def __init__(self, settings: Log) -> None:
         self._make = observer(settings)
 
-    def open(self, stream: TextIO) -> ILogObserver:
-        """Write to an open text file from now on."""
+    def open(self, stream: TextIO | None) -> ILogObserver:
+        """Write to an open text file from now on; None is what Python makes of a standard output that is closed."""
         self._stream = stream
         self._observer = self._make(stream)
         return self

@@ -71,6 +71,9 @@ def makeService(options: Options) -> IService:
     for warning in options.loaded.warnings:
         _log.warn("{warning}", warning=warning)
     _reload_on_hangup(options)
+    for meaningless in (signal.SIGUSR1, signal.SIGUSR2):
+        # They would end the process, and are sent by those who take it for a server that opens its log anew.
+        signal.signal(meaningless, signal.SIG_IGN)
     return options.service
 
 
