@@ -69,6 +69,14 @@ class _Type(msgspec.Struct, frozen=True, rename="camel"):
     manifests: msgspec.Raw = msgspec.Raw()
 
 
+class _FirstSchemaLayer(msgspec.Struct, frozen=True, rename="camel"):
+    blob_sum: str
+
+
+class _FirstSchema(msgspec.Struct, frozen=True, rename="camel"):
+    fs_layers: list[_FirstSchemaLayer] = []
+
+
 class Referrer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a list of referrers says of one (distribution-spec, "Listing Referrers").
 
@@ -201,6 +209,18 @@ def children_of(content: bytes) -> list[Digest]:
         except errors.DigestInvalid:
             continue
     return found
+
+
+def fs_layers(content: bytes) -> list[Digest]:
+    """Return the layers of a stored manifest of Docker's first schema; none of what is none, or cannot be read.
+
+    See https://distribution.github.io/distribution/spec/deprecated-schema-v1/
+    """
+    try:
+        layers = msgspec.json.decode(content, type=_FirstSchema).fs_layers
+        return list(dict.fromkeys(Digest.parse(layer.blob_sum) for layer in layers))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, errors.DigestInvalid):
+        return []
 
 
 def named_by(content: bytes) -> tuple[frozenset[Digest], Digest | None]:

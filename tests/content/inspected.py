@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import succeed
 
-from tests.content.case import NAME, ContentCase, image, in_thread
+from tests.content.case import NAME, ContentCase, ToldDriver, image, in_thread
 from txregistry import media
 from txregistry.content.inspection import Finding, Inspection
 from txregistry.content.links import Links
@@ -30,9 +30,14 @@ def nothing() -> Awaitable[object]:
 class InspectionCase(ContentCase):
     """A registry with an image of two blobs, and a manifest that refers to it."""
 
+    #: Seconds by which the storage's clock is behind.
+    ago = 0.0
+
     def setUp(self) -> None:
         """Push them."""
         super().setUp()
+        self.driver = ToldDriver(lambda: time.time() - self.ago)
+        self.registry = self.another()
         self.config, self.layer = self.push(b"{}"), self.push(b"a layer", algorithm="sha512")
         self.content = self.sized(image(self.config, self.layer))
         self.pushed = self.run_now(
@@ -72,7 +77,8 @@ class InspectionCase(ContentCase):
             links, tree, self.registry.manifests, in_thread, RUN, lambda: time.time() + self.later
         )
         mend = repairs.mend if repair else None
-        inspection = Inspection(tree, links, Rules(), in_thread, found.append, settle, quick, mend)
+        before = time.time() - 3600
+        inspection = Inspection(tree, links, Rules(), in_thread, found.append, settle, before, quick, mend)
         self.run_now(inspection.run())
         return found
 

@@ -29,7 +29,7 @@ _SETTLE = 2
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--quick", is_flag=True, help="Do not read blobs.")
+@click.option("--quick", is_flag=True, help="Do not read blobs, but compare their sizes.")
 @click.option("--repair", is_flag=True, help="Put right what can be; keep what is taken away.")
 @CONFIG
 def fsck(config: str | None, as_json: bool, quick: bool, repair: bool) -> None:
@@ -61,18 +61,20 @@ def fsck(config: str | None, as_json: bool, quick: bool, repair: bool) -> None:
             hop,
             report,
             lambda: deferLater(reactor, _SETTLE, lambda: None),
+            time.time() - loaded.storage.maintenance.uploadpurging.age,
             quick,
             repairs.mend if repair else None,
         )
         with in_one_line(StorageError):
             await inspection.run()
+        faults = [finding for finding in findings if finding.is_fault]
         if as_json:
             document = {"findings": [attrs.asdict(one) for one in findings], "counts": inspection.counts}
             click.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
         else:
             counts = ", ".join(f"{number} {name}" for name, number in inspection.counts.items())
-            click.echo(f"{len(findings)} findings; looked at {counts}")
-        if not all(finding.mended for finding in findings):
+            click.echo(f"{len(faults)} findings; looked at {counts}")
+        if not all(finding.mended for finding in faults):
             sys.exit(3)
 
     on_storage(config, work)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import attrs
 from attrs import field, frozen, mutable
 
 from txregistry import errors, manifest
 from txregistry.content import layout
+from txregistry.content.leftovers import Leftovers
 from txregistry.content.links import InThread, Links, concurrently
-from txregistry.content.tree import Pause, Tree, by_workers
+from txregistry.content.tree import Folder, Pause, Tree, by_workers
 from txregistry.digest import ALGORITHMS, Digest
 from txregistry.reference import RepositoryName
 from txregistry.validation import Rules
@@ -36,6 +38,7 @@ class Finding:
     :param path: the storage path.
     :param problem: what is wrong.
     :param mended: whether it was put right.
+    :param is_fault: False for what is only worth knowing.
     """
 
     kind: str
@@ -44,6 +47,7 @@ class Finding:
     path: str
     problem: str
     mended: bool = False
+    is_fault: bool = True
 
 
 Check = Callable[[], Awaitable[Finding | None]]
@@ -59,7 +63,8 @@ class Inspection:
     :param in_thread: where bytes are hashed.
     :param report: is told of each finding.
     :param settle: awaited before what was found is looked at again.
-    :param quick: whether blobs are not read.
+    :param left_before: uploads that nothing was written to since then are left over; in seconds since the epoch.
+    :param quick: whether blobs are not read, but for empty ones and those of another size than a manifest says.
     :param mend: puts right what was found, and says whether it did; None to change nothing.
     :ivar counts: how many repositories, manifests, tags, blobs and bytes were looked at.
     """
@@ -70,6 +75,7 @@ class Inspection:
     in_thread: InThread
     report: Callable[[Finding], None]
     settle: Pause
+    left_before: float
     quick: bool = False
     mend: Callable[[Finding], Awaitable[bool]] | None = None
     counts: dict[str, int] = field(
@@ -77,6 +83,8 @@ class Inspection:
     )
     _suspects: list[Check] = field(factory=list, init=False)
     _damaged: set[Digest] = field(factory=set, init=False)
+    _doubted: set[Digest] = field(factory=set, init=False)
+    _sound: set[Digest] = field(factory=set, init=False)
 
     async def run(self) -> None:
         """Look through everything.
@@ -92,6 +100,7 @@ class Inspection:
         async with aclosing(self.tree.folders()) as folders:
             async for folder in folders:
                 await self._repository(folder.name)
+                await self._leftovers(folder)
         await self._look_again()
 
     async def _repository(self, name: RepositoryName) -> None:
@@ -112,6 +121,13 @@ class Inspection:
             await self._check(lambda tag=tag: self._tag(name, tag))  # type: ignore[misc]
             self.counts["tags"] += 1
         self.counts["repositories"] += is_repository
+
+    async def _leftovers(self, folder: Folder) -> None:
+        for one in await Leftovers(self.tree).of(folder, self.left_before):
+            since = datetime.fromtimestamp(one.modified, UTC).isoformat(timespec="seconds")
+            problem = f"{one.size} bytes, written to last at {since}"
+            path = layout.upload(one.repository, one.id)
+            self.report(Finding("upload-left", one.repository, one.id, path, problem, is_fault=False))
 
     async def _check(self, check: Check) -> None:
         if await check() is not None:
@@ -134,15 +150,16 @@ class Inspection:
         self.counts.update(counts)
 
     async def _blob(self, digest: Digest) -> Finding | None:
-        path = layout.blob_data(digest)
         info = await self.links.bytes_of(digest)
         if info is None or info.is_directory:
             return None
         self.counts["blobs"] += 1
         self.counts["bytes"] += info.size
+        return None if self.quick and info.size else await self._bytes(digest, info.size)
+
+    async def _bytes(self, digest: Digest, size: int) -> Finding | None:
+        path = layout.blob_data(digest)
         try:
-            if self.quick and info.size:
-                return None
             found = await self.links.hashed(path, digest.algorithm, self.in_thread)
         except errors.PathUnknown:
             return None
@@ -150,10 +167,20 @@ class Inspection:
             return Finding("unreadable", "", str(digest), path, str(error))
         if found == digest:
             return None
-        return Finding("blob-damaged", "", str(digest), path, f"{info.size} bytes, whose digest is {found}")
+        return Finding("blob-damaged", "", str(digest), path, f"{size} bytes, whose digest is {found}")
 
-    async def _has_bytes(self, digest: Digest) -> bool:
-        return digest not in self._damaged and await self.links.bytes_of(digest) is not None
+    async def _has_bytes(self, digest: Digest, size: int | None = None) -> bool:
+        info = None if digest in self._damaged else await self.links.bytes_of(digest)
+        if info is None or not self.quick or size is None or info.size in (0, size) or digest in self._sound:
+            return info is not None
+        # It is damaged, or else the manifest was pushed with a size that is wrong.
+        if await self._bytes(digest, info.size) is None:
+            self._sound.add(digest)
+            return True
+        if digest not in self._doubted:
+            self._doubted.add(digest)
+            self._suspects.append(lambda: self._bytes(digest, info.size))
+        return False
 
     async def _link(self, name: str, what: str, path: str, digest: Digest | None) -> Digest | Finding | None:
         """Return what a link leads to, or what is wrong with it; None where there is none.
@@ -221,10 +248,13 @@ class Inspection:
             blobs, children = [*self.rules.required_blobs(parsed)], [*self.rules.required_children(parsed)]
         except errors.DigestInvalid:
             return []
+        blobs += manifest.fs_layers(content)
+        descriptors = [one for one in (parsed.config, *parsed.layers, *parsed.children) if one is not None]
+        sizes = {one.digest: one.size for one in descriptors}
 
         async def has(path: str, digest: Digest) -> bool:
             target = await self._link(name, "", path, digest)
-            return isinstance(target, Digest) and await self._has_bytes(target)
+            return isinstance(target, Digest) and await self._has_bytes(target, sizes.get(str(digest)))
 
         missing = [digest for digest in blobs if not await has(layout.layer_link(name, digest), digest)]
         return missing + [
