@@ -44,9 +44,24 @@ class SupervisorTests(ProcessCase):
         self.addCleanup(given.close)
         server = self.server()
         path = self.write_config(json.dumps(server.config()))
-        command = f'exec 3<&{given.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        # By Python: Debian's shell knows no descriptor above 9.
+        hand_over = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+        )
         process = subprocess.Popen(
-            ["sh", "-c", command, "sh", sys.executable, "-m", "twisted", "registry", "--config", path],
+            [
+                sys.executable,
+                "-c",
+                hand_over,
+                str(given.fileno()),
+                "-m",
+                "twisted",
+                "registry",
+                "--config",
+                path,
+            ],
             cwd=CHECKOUT,
             pass_fds=[given.fileno()],
             stdout=subprocess.DEVNULL,
