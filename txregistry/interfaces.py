@@ -242,6 +242,16 @@ class IUserMarks(Interface):
         """Return what changes when a user's credentials do, and tells nothing of them; None for no user."""
 
 
+class IRereading(Interface):
+    """A backend that reads files while it is in use."""
+
+    def reread() -> Awaitable[None]:
+        """Return when what the files say now is in force: an operator who changed them wants it so.
+
+        Files that are wrong are logged, and what they said before stays in force.
+        """
+
+
 class IAuthBackendMaker(IPlugin):
     """Makes an auth backend of one kind.  This is what a distribution announces."""
 

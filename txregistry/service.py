@@ -30,7 +30,7 @@ from txregistry.errors import ConfigError
 from txregistry.figures import figures_page, show_collecting, show_lag, show_purging
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
-from txregistry.interfaces import IAuthBackend, IStorageDriver
+from txregistry.interfaces import IAuthBackend, IRereading, IStorageDriver
 from txregistry.listening import listen_inherited, listen_tcp, listen_unix
 from txregistry.mails import mail_services
 from txregistry.manifest import Platform
@@ -290,6 +290,8 @@ class RegistryService(Service):
             old, self._guard = self._guard, guard
             # Requests that came before may still ask it who makes them.
             self._reactor.callLater(_LAST_QUESTIONS, lambda: Deferred.fromCoroutine(_close(old.backend)))
+        elif IRereading.providedBy(self._guard.backend):
+            await IRereading(self._guard.backend).reread()
         if self._context_factory is not None:
             await self._context_factory.refresh(run)
 

@@ -222,6 +222,14 @@ class FileTests(BackendCase):
             self.reactor.advance(0.1)
         self.assertIn(self.threads.count("changed"), (2, 3))
 
+    def test_reread(self) -> None:
+        """Who asks for it has the file looked at, however lately it was."""
+        self.fail_login("carol", "alice's")
+        write(self.path, ALICE.replace("alice", "carol"))
+        self.fail_login("carol", "alice's")
+        self.successResultOf(Deferred.fromCoroutine(self.backend.reread()))
+        self.assertEqual(self.login("carol", "alice's"), "carol")
+
     def test_looked_at_once(self) -> None:
         """Those who come while the file is looked at wait for it, and share what it says."""
         self.reactor.advance(1)

@@ -23,7 +23,7 @@ from txregistry.auth.passwords import Passwords
 from txregistry.auth.throttle import Throttle, network
 from txregistry.errors import ConfigError, TooManyRequests, Unauthorized
 from txregistry.headers import is_printable
-from txregistry.interfaces import IAuthBackend, IUserMarks
+from txregistry.interfaces import IAuthBackend, IRereading, IUserMarks
 
 _log = Logger()
 
@@ -65,7 +65,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> Htpasswd:
     return Htpasswd(realm, PasswordFile(os.path.abspath(path)), threads, reactor, secrets.token_bytes(32))
 
 
-@implementer(IAuthBackend, IUserMarks)
+@implementer(IAuthBackend, IRereading, IUserMarks)
 class Htpasswd:
     """Knows those who are in an htpasswd file.
 
@@ -124,6 +124,10 @@ class Htpasswd:
         await self._look_if_due()
         stored = self._passwords.hashes.get(user.encode("utf-8"))
         return None if stored is None else hashlib.sha256(stored).hexdigest()
+
+    async def reread(self) -> None:
+        """See :class:`~txregistry.interfaces.IRereading`."""
+        await self._looks.join(None, self._look)
 
     async def _look_if_due(self) -> None:
         # The clock is one that can be set back, here as below.

@@ -20,7 +20,7 @@ from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
 from txregistry.auth.oidc import IdentityTokens
 from txregistry.auth.token import TokenBackend
-from txregistry.interfaces import IAccessPolicy, IAuthBackend, IUserMarks
+from txregistry.interfaces import IAccessPolicy, IAuthBackend, IRereading, IUserMarks
 from txregistry.reference import RepositoryName
 
 _log = Logger()
@@ -51,7 +51,7 @@ class Terms:
     refresh_lifetime: int
 
 
-@implementer(IAuthBackend)
+@implementer(IAuthBackend, IRereading)
 class TokenService:
     """Gives tokens to those whom another backend knows, and knows those who come with one.
 
@@ -93,6 +93,11 @@ class TokenService:
             now=self._now,
         )
         self._tokens.prepare()
+
+    async def reread(self) -> None:
+        """See :class:`~txregistry.interfaces.IRereading`.  The passwords' backend alone."""
+        if IRereading.providedBy(self._backend):
+            await IRereading(self._backend).reread()
 
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IAuthBackend`."""
