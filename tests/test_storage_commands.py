@@ -85,3 +85,29 @@ class StorageCommandTests(SynchronousTestCase):
         client.push_bytes("team/app", b"{}")
         self.assertEqual(client.request("GET", f"/v2/team/app/blobs/{self.blob}").status, 200)
         self.assertEqual(self.command("fsck").returncode, 0)
+
+    def test_delete(self) -> None:
+        """repo delete asks, and removes nothing without a yes; then the repository is gone for a running server."""
+        client = RegistryClient(self.server.host)
+        refused = self.command("repo", "delete", "team/app")
+        self.assertEqual((refused.returncode, client.catalog()), (1, ["team/app"]))
+        self.assertIn("Remove team/app with 1 tags?", refused.stderr)
+        done = self.command("repo", "delete", "--yes", "team/app")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual((client.catalog(), client.manifest("team/app", "1").status), ([], 404))
+        again = self.command("repo", "delete", "--yes", "team/app")
+        self.assertEqual(again.returncode, 1)
+        self.assertRegex(again.stderr, r"\Atxregistry: .*\n\Z")
+
+    def test_delete_immutable(self) -> None:
+        """repo delete leaves a repository with an immutable tag as it is, unless it is forced."""
+        with open(self.server.config_path) as file:
+            config = json.load(file)
+        with open(self.server.config_path, "w") as file:
+            json.dump(config | {"immutable": ["team/*:1"]}, file)
+        client = RegistryClient(self.server.host)
+        refused = self.command("repo", "delete", "--yes", "team/app")
+        self.assertEqual((refused.returncode, client.catalog()), (1, ["team/app"]))
+        self.assertEqual(refused.stderr, "txregistry: team/app:1 is immutable; see --force\n")
+        self.assertEqual(self.command("repo", "delete", "--yes", "--force", "team/app").returncode, 0)
+        self.assertEqual(client.catalog(), [])

@@ -198,6 +198,7 @@ class UploadSession:
         """Make what is stored a blob of the repository, and end the session.
 
         :raises txregistry.errors.DigestInvalid: the bytes have another digest; the session is gone.
+        :raises txregistry.errors.BlobUploadUnknown: someone has removed the session meanwhile.
         :raises txregistry.errors.StorageError: it could not be made durable; the session is gone.
         """
         if not await self._verify(digest):
@@ -211,6 +212,9 @@ class UploadSession:
             await self._end()
             await driver.move(layout.upload_data(self.repository, self.id), path)
             await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
+        except errors.PathUnknown:
+            await self.drop()
+            raise errors.BlobUploadUnknown({"id": self.id}) from None
         except errors.StorageError:
             await self.drop()
             raise
