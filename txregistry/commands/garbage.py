@@ -62,8 +62,11 @@ def garbage_collect(
         rules = Rules(settled, delete_untagged, dry_run)
         clocks = Time(time.time, time.monotonic)
         collection = Collection(driver, rules, clocks, Pace(reactor, rate or 0).turn, show)
-        with in_one_line(FileBusy, StorageError, ClockSet):
-            tally = await collection.run()
+        with in_one_line(StorageError, ClockSet):
+            try:
+                tally = await collection.run()
+            except FileBusy:
+                raise StorageError("another collection of garbage is under way on this storage") from None
         if not quiet:
             _summarize(tally, rules, as_json)
 
@@ -83,7 +86,8 @@ def _text(one: Eligible) -> None:
 
 def _json(one: Eligible) -> None:
     told = {"kind": one.kind, "digest": str(one.digest), "bytes": one.size, "reason": one.reason}
-    click.echo(msgspec.json.encode({**told, "repository": one.repository}).decode())
+    repository = None if one.repository is None else str(one.repository)
+    click.echo(msgspec.json.encode({**told, "repository": repository}).decode())
 
 
 def _summarize(tally: Tally, rules: Rules, as_json: bool) -> None:
