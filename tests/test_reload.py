@@ -92,6 +92,11 @@ class ReloadTests(ReloadCase):
         self.reload("was read again", access=[])
         self.assertIn(RegistryClient(self.running.host).request("GET", "/v2/a/tags/list").status, (401, 403))
 
+    def test_cache(self) -> None:
+        """That the cache is another takes a restart, which the log says."""
+        self.reload("was read again", storage={"cache": {"blobdescriptor": "inmemory"}})
+        self.assertIn("needs a restart: storage.cache.blobdescriptor", self.running.log())
+
     def test_bad_file(self) -> None:
         """A file that cannot be used is refused whole, with the reason, and the old one stays."""
         self.reload("the old one stays: quux: unknown key", "version: 0.1\nstorage: inmemory\nquux: 1\n")

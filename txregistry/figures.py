@@ -8,6 +8,7 @@ from txregistry.collecting import CollectingService
 from txregistry.content.links import InThread
 from txregistry.debug import Answer, Page
 from txregistry.health.lag import ReactorLag
+from txregistry.interfaces import ICache
 from txregistry.purging import PurgingService
 from txregistry.telemetry.metrics import Metrics
 
@@ -59,6 +60,16 @@ def show_collecting(metrics: Metrics, collecting: CollectingService) -> None:
         "How long that took.",
         lambda: collecting.last_seconds,
     )
+
+
+def show_cache(metrics: Metrics, cache: ICache) -> None:
+    """Show how often the cache was asked, and what for; the names are Distribution's."""
+    for name, meaning, value in (
+        ("requests", "How often the cache was asked for something.", lambda: cache.requests),
+        ("hits", "How often the cache had it.", lambda: cache.hits),
+        ("errors", "How often the cache could not say.", lambda: cache.errors),
+    ):
+        metrics.read(f"registry_storage_cache_{name}", meaning, value, total=True)
 
 
 def show_lag(metrics: Metrics, lag: ReactorLag) -> None:

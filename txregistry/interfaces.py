@@ -327,3 +327,47 @@ class INotifierMaker(IPlugin):
         :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong; its ``where`` is the
             option's name.
         """
+
+
+class ICache(Interface):
+    """Remembers what never changes, and may forget any of it at any time.  Instances serve one event loop.
+
+    ``get``, ``put`` and ``forget`` fail with nothing: a cache in trouble knows no key and keeps no value.  None
+    takes longer than 50 ms, whatever becomes of a server behind it: a request waits for it.
+    """
+
+    requests: int = Attribute("How often it was asked for a value.")
+    hits: int = Attribute("How often it had one.")
+    errors: int = Attribute("How often it could not say.")
+
+    def prepare() -> None:
+        """Make ready: called once before the reactor runs.  A server that cannot be reached is no reason to fail.
+
+        :raises txregistry.errors.ConfigError: this cache cannot be used, and why, in one line; its ``where`` is
+            the option's name.
+        """
+
+    def close() -> Awaitable[None]:
+        """Let go of connections and timers; no other method is called afterwards."""
+
+    def get(key: str) -> Awaitable[bytes | None]:
+        """Return what is kept under a key, printable ASCII; None where there is nothing."""
+
+    def put(key: str, value: bytes) -> Awaitable[None]:
+        """Keep a value under a key, perhaps."""
+
+    def forget(key: str) -> Awaitable[None]:
+        """Keep nothing under a key."""
+
+
+class ICacheMaker(IPlugin):
+    """Makes a cache of one kind.  This is what a distribution announces."""
+
+    name: str = Attribute("What ``storage.cache.blobdescriptor`` in the configuration calls it.")
+
+    def make(options: Mapping[str, Any], reactor: Any) -> ICache:
+        """Return a cache.  Checks *options* and wires; touches nothing outside the process.
+
+        :param options: ``blobdescriptorsize``, the entries that are kept at most; 0 for no limit.
+        :raises txregistry.errors.ConfigError: an option is wrong; its ``where`` is the option's name.
+        """

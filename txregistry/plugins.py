@@ -17,7 +17,13 @@ from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 from txregistry.errors import ConfigError
-from txregistry.interfaces import IAccessPolicyMaker, IAuthBackendMaker, INotifierMaker, IStorageDriverMaker
+from txregistry.interfaces import (
+    IAccessPolicyMaker,
+    IAuthBackendMaker,
+    ICacheMaker,
+    INotifierMaker,
+    IStorageDriverMaker,
+)
 
 T = TypeVar("T")
 
@@ -72,6 +78,15 @@ class NotifierMaker(_Maker):
     """Announces a notifier.
 
     :param name: what ``type`` of an endpoint in the configuration calls it.
+    :param factory: the dotted name of ``make(options, reactor)``.
+    """
+
+
+@implementer(IPlugin, ICacheMaker)
+class CacheMaker(_Maker):
+    """Announces a cache.
+
+    :param name: what ``storage.cache.blobdescriptor`` in the configuration calls it.
     :param factory: the dotted name of ``make(options, reactor)``.
     """
 

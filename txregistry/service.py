@@ -19,15 +19,16 @@ from twisted.web.resource import IResource
 
 from txregistry import __version__
 from txregistry.collecting import CollectingService
-from txregistry.config import checks, endpoints, gates
+from txregistry.config import caches, checks, endpoints, gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config, Http, Validation
 from txregistry.config.telemetry import Telemetry
+from txregistry.content.facts import Facts
 from txregistry.content.registry import Registry
 from txregistry.debug import DebugService, Page
 from txregistry.errors import ConfigError
-from txregistry.figures import figures_page, show_collecting, show_lag, show_purging
+from txregistry.figures import figures_page, show_cache, show_collecting, show_lag, show_purging
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import IAuthBackend, IRereading, IStorageDriver
@@ -73,7 +74,8 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     telemetry = Telemetry.of(config, environ or {}, reactor)
     metrics = telemetry.metrics
     driver = observed(make(config.storage, reactor), telemetry.storage)
-    registry = Registry.on(driver, in_thread(reactor))
+    cache = caches.cache(config, reactor)
+    registry = Registry.on(driver, in_thread(reactor), facts=Facts(cache))
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
     locations = Locations(http.host, http.prefix, http.relativeurls)
@@ -127,6 +129,10 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     lag = ReactorLag(reactor)
     parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts, notifications]
     parts += [lag, *condition.parts()]
+    if cache is not None:
+        parts.append(caches.CacheService(cache))
+        if metrics is not None:
+            show_cache(metrics, cache)
     pages: dict[str, Page] = {
         **health_pages(condition),
         "/debug/vars": variables_page(process_variables(lag)),

@@ -220,7 +220,7 @@ class ComplaintTests(LoadingCase):
         """A variable of a key that is not built is refused by the key's name."""
         for variable, key in (
             ("REGISTRY_LOG_REPORTCALLER", "log.reportcaller"),
-            ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "storage.cache"),
+            ("REGISTRY_STORAGE_TAG_CONCURRENCYLIMIT", "storage.tag"),
             ("REGISTRY_HTTP_HTTP2_DISABLED", "http.http2"),
             ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL", "http.tls.letsencrypt"),
             ("REGISTRY_PROXY_REMOTEURL", "proxy"),

@@ -238,7 +238,6 @@ class ComplaintTests(LoadingCase):
         said = "this key of Distribution's is not supported by this version of txregistry; remove it"
         for key, text in {
             "log.reportcaller": "true",
-            "storage.cache": "{blobdescriptor: inmemory}",
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
             "middleware": "{storage: [{name: redirect}]}",

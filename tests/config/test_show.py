@@ -25,6 +25,10 @@ storage:
   inmemory: {}
   delete:
     enabled: false
+  cache:
+    blobdescriptor: ''
+    layerinfo: ''
+    blobdescriptorsize: 10000
   maintenance:
     readonly:
       enabled: false

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.processes import CHECKOUT
 from tests.telemetry.test_metrics import MetricsCase
-from txregistry.figures import show_lag
+from txregistry.cache.memory import MemoryCache
+from txregistry.figures import show_cache, show_lag
 from txregistry.health.lag import ReactorLag
 
 _NAME = re.compile(r"\b(?:registry|txregistry|process|python)_[a-z_]+\b")
@@ -49,6 +50,7 @@ class FiguresTests(MetricsCase):
     def setUp(self) -> None:
         super().setUp()
         show_lag(self.metrics, ReactorLag(Clock()))
+        show_cache(self.metrics, MemoryCache(1))
 
     def exported(self) -> set[str]:
         """Return the names of all series and of all families that a registry exports."""

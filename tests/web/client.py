@@ -16,6 +16,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 
 from txregistry.auth.anonymous import Anonymous
 from txregistry.auth.rules import Everything
+from txregistry.content.facts import Facts
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.interfaces import IAccessPolicy, IAuthBackend, IStorageDriver
@@ -78,6 +79,7 @@ class Server:
     backend: IAuthBackend = field(factory=Anonymous)
     policy: IAccessPolicy = field(factory=Everything)
     protection: TagProtection = field(factory=TagProtection)
+    facts: Facts = field(factory=Facts)
     authorization: str | None = None
     note: Callable[[str], object] = lambda outcome: None
     guard: Guard = field(init=False)
@@ -85,7 +87,7 @@ class Server:
     site: RegistrySite = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        registry = Registry.on(self.driver, at_once, protection=self.protection)
+        registry = Registry.on(self.driver, at_once, protection=self.protection, facts=self.facts)
         states = UploadStates(b"secret")
         self.guard = Guard(self.backend, self.policy, self.locations, self.note)
         self.routes = routes(registry, self.locations, states, at_once, self.guard)

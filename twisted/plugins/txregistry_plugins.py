@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from txregistry.plugins import AuthBackendMaker, NotifierMaker, StorageDriverMaker
+from txregistry.plugins import AuthBackendMaker, CacheMaker, NotifierMaker, StorageDriverMaker
 
 registry = ServiceMaker("registry", "txregistry.tap", "An OCI and Docker registry", "registry")
 
@@ -14,3 +14,5 @@ cred = AuthBackendMaker("cred", "txregistry.auth.cred.make")
 token = AuthBackendMaker("token", "txregistry.auth.token.make")
 
 webhook = NotifierMaker("webhook", "txregistry.notify.webhook.make")
+
+inmemory_cache = CacheMaker("inmemory", "txregistry.cache.memory.make")

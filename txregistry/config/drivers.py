@@ -24,7 +24,9 @@ from txregistry.plugins import find, installed
 
 KIND = "storage driver"
 
-RESERVED = frozenset({"delete", "maintenance"} | set(unbuilt_keys(("storage",))))
+_OWN = frozenset(keys(Storage)) - {"driver", "options"}
+
+RESERVED = _OWN | set(unbuilt_keys(("storage",)))
 """The keys of ``storage`` that are not drivers' names."""
 
 
@@ -55,7 +57,7 @@ def storage(node: Node, path: Path = ("storage",)) -> Storage:
     where = (*path, name)
     refuse_unknown(entries, [name, *RESERVED], path)
     _refuse_uninstalled(name, available, where, entries.origins[name])
-    rest = {key: entry for key, entry in entries.entries.items() if key in ("delete", "maintenance")}
+    rest = {key: entry for key, entry in entries.entries.items() if key in _OWN}
     return Storage(
         driver=name,
         options=_options(entries.entries[name], where),

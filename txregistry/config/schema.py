@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from txregistry.config.cache import CacheKeys
 from txregistry.config.collecting import GarbageCollection
 from txregistry.config.health import Health
 from txregistry.config.kinds import (
@@ -59,7 +60,7 @@ class Maintenance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``storage``: where the content is kept.
 
-    In the file the driver's options stand below a key of the driver's name, beside ``delete`` and
+    In the file the driver's options stand below a key of the driver's name, beside ``delete``, ``cache`` and
     ``maintenance``.
     """
 
@@ -68,6 +69,9 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         default_factory=dict
     )
     delete: Annotated[Delete, Meta(description="Deletion by clients.")] = field(default_factory=Delete)
+    cache: Annotated[CacheKeys, Meta(description="What is remembered of the storage.")] = field(
+        default_factory=CacheKeys
+    )
     maintenance: Annotated[Maintenance, Meta(description="Maintenance modes.")] = field(
         default_factory=Maintenance
     )

@@ -20,7 +20,6 @@ def _says(key: str, off: bool) -> Callable[[Any], bool]:
 
 UNBUILT: dict[str, Callable[[Any], bool]] = {
     "log.reportcaller": lambda value: value is False,
-    "storage.cache": _never,
     "storage.redirect": _says("disable", True),
     "storage.tag": _never,
     "middleware": _never,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.content import layout
+from txregistry.content.facts import Facts
 from txregistry.content.links import Links
 from txregistry.digest import Digest
 from txregistry.reference import RepositoryName
@@ -24,11 +25,13 @@ class Blob:
     :param digest: what it was asked for by.
     :param size: bytes.
     :param path: the storage path of its bytes.
+    :param remembered: the digest by which the size was remembered; None where the storage said it now.
     """
 
     digest: Digest
     size: int
     path: str
+    remembered: Digest | None = None
 
 
 @frozen
@@ -36,19 +39,36 @@ class Blobs:
     """Finds and links blobs.
 
     :param links: which repository has which.
+    :param facts: what is remembered of them.
     """
 
     links: Links
+    facts: Facts = field(factory=Facts)
 
-    async def find(self, name: RepositoryName, digest: Digest) -> Blob:
+    async def find(self, name: RepositoryName, digest: Digest, remembered: bool = False) -> Blob:
         """Return a blob of a repository.
 
+        :param remembered: whether its size may come from what is remembered: for whoever opens its bytes
+            before anything is said of it, and has it forgotten if it is wrong.
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
         """
         target = await self._target(name, digest)
-        if target is None or (info := await self.links.bytes_of(target)) is None:
+        if target is None:
             raise errors.BlobUnknown({"digest": str(digest)})
-        return Blob(digest, info.size, layout.blob_data(target))
+        path = layout.blob_data(target)
+        if remembered and (size := await self.facts.size(target)) is not None:
+            return Blob(digest, size, path, target)
+        info = await self.links.bytes_of(target)
+        if info is None:
+            raise errors.BlobUnknown({"digest": str(digest)})
+        if remembered:
+            await self.facts.note_size(target, info.size)
+        return Blob(digest, info.size, path)
+
+    async def forget(self, blob: Blob) -> None:
+        """Forget the size that was remembered of a blob."""
+        if blob.remembered is not None:
+            await self.facts.forget_size(blob.remembered)
 
     async def keep(self, name: RepositoryName, digest: Digest) -> Blob:
         """Return a blob of a repository, and keep it from being collected, as if it were pushed now.

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.content import layout
+from txregistry.content.facts import Facts
 from txregistry.digest import Digest, Digester
 from txregistry.interfaces import FileInfo, IStorageDriver
 from txregistry.manifest import SIZE_LIMIT
@@ -62,14 +63,19 @@ class Links:
         except errors.PathUnknown:
             return None
 
-    async def manifest(self, name: RepositoryName, digest: Digest) -> bytes | None:
+    async def manifest(
+        self, name: RepositoryName, digest: Digest, facts: Facts | None = None
+    ) -> bytes | None:
         """Return a manifest's bytes; None where the repository has none of that digest.
 
+        :param facts: where the bytes may be had from, too; None to ask the storage.
         :raises txregistry.errors.StorageFault: what is stored is not what was pushed.
         """
         target = await self.read(layout.revision_link(name, digest))
         if target is None:
             return None
+        if facts is not None and (known := await facts.manifest(target, digest)) is not None:
+            return known
         path = layout.blob_data(target)
         try:
             content = await self.driver.read(path, SIZE_LIMIT)
@@ -77,6 +83,8 @@ class Links:
             return None
         if Digest.of(content, digest.algorithm) != digest:
             raise errors.StorageFault(path, "a manifest whose bytes have another digest than its name")
+        if facts is not None:
+            await facts.note_manifest(target, content)
         return content
 
     async def hashed(self, path: str, algorithm: str, in_thread: InThread) -> Digest:

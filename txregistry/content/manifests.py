@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.blobs import Blobs
+from txregistry.content.facts import Facts
 from txregistry.content.links import InThread, Links, concurrently
 from txregistry.content.referrers import Referrers, fits
 from txregistry.content.tags import Tags
@@ -64,6 +65,7 @@ class Manifests:
     :param rules: what they must have.
     :param protection: which tags must stay as they are.
     :param in_thread: where large ones are parsed and hashed.
+    :param facts: what is remembered of them.
     :param locks: one for each repository in which something changes; whoever else changes it shares them.
     """
 
@@ -74,18 +76,24 @@ class Manifests:
     rules: Rules
     protection: TagProtection
     in_thread: InThread
+    facts: Facts = field(factory=Facts)
     _locks: weakref.WeakValueDictionary[str, DeferredLock] = field(
         factory=weakref.WeakValueDictionary, kw_only=True
     )
 
-    async def find(self, name: RepositoryName, reference: Tag | Digest) -> StoredManifest:
+    async def find(
+        self, name: RepositoryName, reference: Tag | Digest, remembered: bool = False
+    ) -> StoredManifest:
         """Return a manifest of a repository.
 
+        :param remembered: whether its bytes may come from what is remembered; that the repository has it never
+            does.
         :raises txregistry.errors.ManifestUnknown: there is none of that tag or digest.
         :raises txregistry.errors.StorageFault: what is stored is not what was pushed.
         """
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
-        if digest is None or (content := await self.links.manifest(name, digest)) is None:
+        facts = self.facts if remembered else None
+        if digest is None or (content := await self.links.manifest(name, digest, facts)) is None:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
         try:
             return StoredManifest(digest, manifest.media_type_of(content), content)

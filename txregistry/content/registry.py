@@ -8,6 +8,7 @@ from attrs import frozen
 
 from txregistry.content.blobs import Blobs
 from txregistry.content.catalog import Catalog
+from txregistry.content.facts import Facts
 from txregistry.content.links import InThread, Links
 from txregistry.content.manifests import Manifests
 from txregistry.content.referrers import Referrers
@@ -40,15 +41,18 @@ class Registry:
         in_thread: InThread,
         rules: Rules | None = None,
         protection: TagProtection | None = None,
+        facts: Facts | None = None,
     ) -> Self:
         """Return the registry that *driver* stores.
 
         :param in_thread: where work that would keep others waiting is done.
         :param rules: what manifests must have; Distribution's defaults if not given.
         :param protection: which tags must stay as they are; none if not given.
+        :param facts: what is remembered; nothing if not given.
         """
+        facts = facts or Facts()
         links = Links(driver)
-        blobs = Blobs(links)
+        blobs = Blobs(links, facts)
         tags = Tags(links)
         referrers = Referrers(links, tags)
         return cls(
@@ -56,7 +60,14 @@ class Registry:
             blobs=blobs,
             uploads=Uploads(driver, links, in_thread),
             manifests=Manifests(
-                links, blobs, tags, referrers, rules or Rules(), protection or TagProtection(), in_thread
+                links,
+                blobs,
+                tags,
+                referrers,
+                rules or Rules(),
+                protection or TagProtection(),
+                in_thread,
+                facts,
             ),
             referrers=referrers,
             tags=tags,

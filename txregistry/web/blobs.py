@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from txregistry import media
+from txregistry import errors, media
 from txregistry.content.blobs import Blob
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
-from txregistry.interfaces import ILocalFiles
+from txregistry.interfaces import IFileReader, ILocalFiles
 from txregistry.ranges import ByteRange, parse_range
 from txregistry.reference import RepositoryName
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
-from txregistry.web.conditions import range_applies, unchanged
+from txregistry.web.conditions import is_conditional, is_wanted, range_applies, unchanged
 from txregistry.web.drain import can_send_descriptor, send_descriptor, send_reader
 
 #: What never changes may be kept for a year, as Distribution says.
 _FOREVER = "max-age=31536000"
 #: Bytes up to which a blob is read in one go.
 _SMALL = 64 * 1024
+
+#: All of a blob, an open file's descriptor, or a reader.
+_Source: TypeAlias = bytes | int | IFileReader
 
 
 @frozen
@@ -40,8 +44,14 @@ class BlobRoutes:
 
     async def get(self, request: Any, name: RepositoryName, digest: Digest) -> bytes | None:
         """Send a blob, or a part of it; for HEAD, what would be said of it."""
-        blobs = self.registry.blobs
-        blob = await (blobs.keep if request.method == b"HEAD" else blobs.find)(name, digest)
+        source: _Source = b""
+        if request.method == b"HEAD":
+            blob = await self.registry.blobs.keep(name, digest)
+        elif not is_wanted(request, digest):
+            blob = await self.registry.blobs.find(name, digest)
+        else:
+            # Before anything is said: the bytes may be gone.
+            blob, source = await self._open(request, name, digest, not is_conditional(request))
         if self.announcer is not None:
             self.announcer.blob_pulled(request, name, blob)
         request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
@@ -49,18 +59,14 @@ class BlobRoutes:
         request.setHeader(b"Accept-Ranges", b"bytes")
         if unchanged(request, digest):
             return b""
-        part = (
-            parse_range(request.text_header("Range"), blob.size) if range_applies(request, digest) else None
-        )
+        part = _part(request, blob)
         run = part or ByteRange(0, blob.size)
         request.setHeader(b"Content-Type", media.BYTES.encode("ascii"))
         request.setHeader(b"Content-Length", b"%d" % run.length)
         if part is not None:
             request.setResponseCode(206)
             request.setHeader(b"Content-Range", part.content_range(blob.size).encode("ascii"))
-        if request.method == b"HEAD" or not run.length:
-            return b""
-        return await self._send(request, blob, run)
+        return await self._send(request, source, run)
 
     async def delete(self, request: Any, name: RepositoryName, digest: Digest) -> bytes:
         """Take a blob from a repository."""
@@ -69,18 +75,76 @@ class BlobRoutes:
             await self.announcer.deleted(request, name, digest)
         return answer(request, 202)
 
-    async def _send(self, request: Any, blob: Blob, run: ByteRange) -> bytes | None:
+    async def _open(
+        self, request: Any, name: RepositoryName, digest: Digest, remembered: bool
+    ) -> tuple[Blob, _Source]:
+        """Return a blob, and what its bytes come from, or a part's.
+
+        :param remembered: whether its size may come from what is remembered.
+        :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
+        """
+        blobs = self.registry.blobs
+        blob = await blobs.find(name, digest, remembered)
+        try:
+            return blob, await self._source(request, blob)
+        except errors.PathUnknown:
+            await blobs.forget(blob)
+            raise errors.BlobUnknown({"digest": str(digest)}) from None
+        except errors.StorageFault:
+            if blob.remembered is None:
+                raise
+            await blobs.forget(blob)
+        return await self._open(request, name, digest, remembered=False)
+
+    async def _source(self, request: Any, blob: Blob) -> _Source:
+        """Return all of a small blob, an open file, or a reader that begins where the part does.
+
+        :raises txregistry.errors.PathUnknown: it has no bytes.
+        :raises txregistry.errors.StorageFault: it has not as many as was said.
+        """
         driver = self.registry.driver
         if blob.size <= _SMALL:
             content = await driver.read(blob.path, _SMALL)
-            return content[run.start : run.stop]
+            _require_size(blob, len(content))
+            return content
         if ILocalFiles.providedBy(driver) and can_send_descriptor(request):
             descriptor = await ILocalFiles(driver).open_local(blob.path)
-            await send_descriptor(request, descriptor, run, self.in_thread)
+            try:
+                # Of a file just opened: this does not wait for a disk.
+                _require_size(blob, os.fstat(descriptor).st_size)
+                _part(request, blob)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor
+        if blob.remembered is not None:
+            _require_size(blob, (await driver.stat(blob.path)).size)
+        part = _part(request, blob)
+        return await driver.open_reader(blob.path, part.start if part else 0)
+
+    async def _send(self, request: Any, source: _Source, run: ByteRange) -> bytes | None:
+        if isinstance(source, bytes):
+            return source[run.start : run.stop]
+        if isinstance(source, int):
+            await send_descriptor(request, source, run, self.in_thread)
             return None
-        reader = await driver.open_reader(blob.path, run.start)
         try:
-            await send_reader(request, reader, run.length)
+            await send_reader(request, source, run.length)
         finally:
-            await reader.close()
+            await source.close()
         return None
+
+
+def _part(request: Any, blob: Blob) -> ByteRange | None:
+    """Return the part of a blob that is asked for; None for all of it.
+
+    :raises txregistry.errors.RangeUnsatisfiable: it has no such part.
+    """
+    if not range_applies(request, blob.digest):
+        return None
+    return parse_range(request.text_header("Range"), blob.size)
+
+
+def _require_size(blob: Blob, size: int) -> None:
+    if size != blob.size:
+        raise errors.StorageFault(blob.path, "a blob whose bytes are not as many as they were")

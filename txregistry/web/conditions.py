@@ -30,6 +30,17 @@ def unchanged(request: Any, digest: Digest) -> bool:
     return True
 
 
+def is_conditional(request: Any) -> bool:
+    """Say whether a GET has conditions."""
+    return _header(request, "If-Match") is not None or _header(request, "If-None-Match") is not None
+
+
+def is_wanted(request: Any, digest: Digest) -> bool:
+    """Say whether the conditions of a GET let content be sent, as :func:`unchanged` would."""
+    wanted, known = _header(request, "If-Match"), _header(request, "If-None-Match")
+    return (wanted is None or _lists(wanted, digest)) and (known is None or not _lists(known, digest))
+
+
 def replacement_condition(request: Any) -> Callable[[Digest | None], bool] | None:
     """Return what a PUT says of the content that it may take the place of; None where it says nothing.
 

@@ -13,7 +13,7 @@ from txregistry.digest import Digest
 from txregistry.reference import RepositoryName, Tag, parse_reference
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
-from txregistry.web.conditions import replacement_condition, unchanged
+from txregistry.web.conditions import is_conditional, replacement_condition, unchanged
 from txregistry.web.locations import Locations
 
 #: Tags of one push by digest at most; the spec wants at least ten.
@@ -36,7 +36,9 @@ class ManifestRoutes:
     async def get(self, request: Any, name: RepositoryName, reference: str) -> bytes:
         """Send a manifest, whatever the client says that it accepts: there is no other form of it."""
         wanted = _stored(name, reference)
-        found = await self.registry.manifests.find(name, wanted)
+        # HEAD and conditions ask whether it is there.
+        remembered = request.method == b"GET" and not is_conditional(request)
+        found = await self.registry.manifests.find(name, wanted, remembered)
         if self.announcer is not None:
             self.announcer.manifest_pulled(request, name, wanted, found)
         request.setHeader(b"Docker-Content-Digest", str(found.digest).encode("ascii"))

@@ -1,0 +1,1 @@
+"""Caches that come with the registry."""

@@ -1,0 +1,54 @@
+"""From ``storage.cache`` to what remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from txregistry.config.complaints import complaints
+from txregistry.config.schema import Config
+from txregistry.interfaces import ICache, ICacheMaker
+from txregistry.plugins import find
+
+
+def cache(config: Config, reactor: Any) -> ICache | None:
+    """Return the cache that the configuration describes, not prepared yet; None where it describes none.
+
+    :raises txregistry.errors.ConfigError: there is no such cache, or it cannot be used.
+    """
+    keys = config.storage.cache
+    name = keys.blobdescriptor or keys.layerinfo
+    if not name:
+        return None
+    where = "storage.cache.blobdescriptor" if keys.blobdescriptor else "storage.cache.layerinfo"
+    maker = find(ICacheMaker, name, "cache", where)
+    with complaints("storage.cache"):
+        return maker.make({"blobdescriptorsize": max(0, keys.blobdescriptorsize)}, reactor)
+
+
+@define(eq=False, slots=False)
+class CacheService(Service):
+    """Makes a cache ready when the registry starts, and lets go of it when it stops."""
+
+    _cache: ICache
+
+    def startService(self) -> None:
+        """Make it ready.
+
+        :raises txregistry.errors.ConfigError: it cannot be used.
+        """
+        with complaints("storage.cache"):
+            self._cache.prepare()
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Let go of it."""
+        super().stopService()
+        return Deferred.fromCoroutine(_close(self._cache))
+
+
+async def _close(cache: ICache) -> None:
+    await cache.close()
