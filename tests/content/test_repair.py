@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 from twisted.internet.defer import succeed
 
@@ -11,6 +13,7 @@ from tests.content.case import NAME
 from tests.content.inspected import RUN, InspectionCase
 from txregistry import errors, media
 from txregistry.content import layout
+from txregistry.content.garbage import Collection, Rules, Tally, Time
 from txregistry.content.tree import Tree
 from txregistry.digest import Digest
 from txregistry.interfaces import IFileReader
@@ -64,6 +67,20 @@ class RepairTests(InspectionCase):
         self.raises(errors.ManifestUnknown, self.registry.manifests.find(NAME, Tag("1")))
         self.run_now(self.registry.manifests.put(NAME, Tag("1"), self.content, media.OCI_MANIFEST))
         self.assertEqual(self.findings(), [])
+
+    def collect(self) -> Coroutine[Any, Any, Tally]:
+        """Collect garbage a day from now."""
+        clocks = Time(lambda: time.time() + 86400, time.monotonic)
+        rules = Rules(age=3600, untagged=False, dry_run=False)
+        return Collection(self.driver, rules, clocks, lambda: succeed(None), lambda _: None).run()
+
+    def test_collection(self) -> None:
+        """A damaged manifest, which keeps garbage from being collected, does so no more when it is in quarantine."""
+        self.damage_blob(self.pushed)
+        self.raises(errors.StorageFault, self.collect())
+        self.mended()
+        self.run_now(self.collect())
+        self.assertIn(layout.blob_data(self.config), self.files())
 
     def test_blob_pushed_meanwhile(self) -> None:
         """Bytes that were pushed again before they were moved are there afterwards, and nothing is in quarantine."""
