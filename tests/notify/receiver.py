@@ -23,6 +23,7 @@ class Receiver:
     :ivar events: what was taken, in order.
     :ivar tried: what was sent, taken or not.
     :ivar misbehave: returns the status to answer with for an event.
+    :ivar keeps: whether connections are kept for the next event.
     """
 
     def __init__(self) -> None:
@@ -30,14 +31,15 @@ class Receiver:
         self.tried: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.misbehave = lambda event: 200
+        self.keeps = True
         self._changed = threading.Condition()
         self._server: ThreadingHTTPServer | None = None
-        self._port = 0
+        self.port = 0
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._port}/events"
+        return f"http://127.0.0.1:{self.port}/events"
 
     def start(self) -> None:
         """Listen; the second time where it did the first time."""
@@ -51,6 +53,8 @@ class Receiver:
                 status = receiver._take(body, dict(self.headers))
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
+                if not receiver.keeps:
+                    self.send_header("Connection", "close")
                 if 300 <= status < 400:
                     self.send_header("Location", "/elsewhere")
                 self.end_headers()
@@ -58,9 +62,9 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = _Server(("127.0.0.1", self._port), Handler)
+        self._server = _Server(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
-        self._port = self._server.server_port
+        self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:

@@ -14,8 +14,8 @@ from tests.registry_client import RegistryClient
 from tests.test_service import ConfiguredServer, ProcessCase
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-#: How often the server is killed; REGISTRY_TEST_KILLS=50 for the long run.
-KILLS = int(os.environ.get("REGISTRY_TEST_KILLS", "8"))
+#: How often the server is killed; TXREGISTRY_KILLS=50 for the long run.
+KILLS = int(os.environ.get("TXREGISTRY_KILLS", "8"))
 
 
 class AddedServer(ConfiguredServer):
@@ -124,6 +124,29 @@ class DeliveryTests(DeliveryCase):
             count += 1  # what was being delivered when the server was stopped came again
         server.stop()
         self.assertEqual(self.command(server, "list", "--all"), "")
+
+    def test_drop(self) -> None:
+        """What is dropped is never delivered, though a server runs; the rest is, and what comes afterwards."""
+        server = self.notifying(threshold=1)
+        self.receiver.stop()
+        for tag in ("t0", "t1", "t2"):
+            self.push(server, "a", tag)
+        listed = [line.split("\t") for line in self.command(server, "list", "--all").splitlines()]
+        self.assertEqual(
+            [(fields[2], fields[6]) for fields in listed], [("waiting", f"a:t{n}") for n in range(3)]
+        )
+        self.assertEqual(self.command(server, "drop", "--event", listed[1][0]), "1 removed\n")
+        self.assertEqual(self.command(server, "drop", "--event", listed[1][0]), "0 removed\n")
+        self.receiver.start()
+        self.assertEqual([one["target"]["tag"] for one in self.receiver.wait(2)], ["t0", "t2"])
+        self.receiver.misbehave = lambda event: 503
+        self.push(server, "a", "t3")
+        self.assertEqual(self.command(server, "drop", "--endpoint", "other", "--all"), "0 removed\n")
+        self.assertEqual(self.command(server, "drop", "--endpoint", "hook", "--all"), "1 removed\n")
+        self.assertEqual(self.command(server, "list", "--all"), "")
+        self.receiver.misbehave = lambda event: 200
+        self.push(server, "a", "t4")
+        self.assertEqual(self.receiver.wait(3)[-1]["target"]["tag"], "t4")
 
     def test_redirect(self) -> None:
         """A redirect is not followed: the event is kept until it is taken."""

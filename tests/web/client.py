@@ -22,6 +22,7 @@ from txregistry.digest import Digest
 from txregistry.interfaces import IAccessPolicy, IAuthBackend, IStorageDriver
 from txregistry.protection import TagProtection
 from txregistry.storage.memory import MemoryDriver
+from txregistry.web.announcer import Announcer
 from txregistry.web.app import Permissions, Route, make_resource, routes
 from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
@@ -82,6 +83,7 @@ class Server:
     facts: Facts = field(factory=Facts)
     authorization: str | None = None
     note: Callable[[str], object] = lambda outcome: None
+    announcer: Announcer | None = None
     guard: Guard = field(init=False)
     routes: list[Route] = field(init=False)
     site: RegistrySite = field(init=False)
@@ -92,7 +94,13 @@ class Server:
         self.guard = Guard(self.backend, self.policy, self.locations, self.note)
         self.routes = routes(registry, self.locations, states, at_once, self.guard)
         resource = make_resource(
-            registry, states, at_once, self.locations, self.permissions, guard=self.guard
+            registry,
+            states,
+            at_once,
+            self.locations,
+            self.permissions,
+            guard=self.guard,
+            announcer=self.announcer,
         )
         self.site = RegistrySite(resource, self.clock, self.locations.prefix, self.headers, access_log=False)
 
