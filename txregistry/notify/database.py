@@ -179,7 +179,7 @@ class OutboxDatabase:
                 raise
         except sqlite3.Error as error:
             self._unlock()
-            raise self._unusable(str(error)) from error
+            raise self._unusable("no space left on its disk" if self._is_full() else str(error)) from error
         except BaseException:
             self._unlock()
             raise
@@ -326,6 +326,14 @@ class OutboxDatabase:
 
     def _unusable(self, problem: str) -> errors.ConfigError:
         return errors.ConfigError("path", f"{self.location}: {problem}")
+
+    def _is_full(self) -> bool:
+        """Say whether the disk is full: SQLite speaks of an I/O error where its shared memory does not fit."""
+        try:
+            room = os.statvfs(os.path.dirname(self.location))
+        except OSError:
+            return False
+        return room.f_bavail == 0
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None
