@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 from tests.processes import CHECKOUT, end_process
 from tests.registry_client import RegistryClient
@@ -25,13 +27,26 @@ class SupervisorTests(ProcessCase):
         return heard
 
     def test_notify(self) -> None:
-        """The server says when it is ready, that it lives, and when it stops."""
+        """The server says when it is ready, that it lives, when it reads its configuration, and when it stops."""
         heard = self.listener()
         server = self.server()
         server.environ = {"NOTIFY_SOCKET": os.path.join(self.directory, "n"), "WATCHDOG_USEC": "200000"}
         server.start()
         self.assertTrue(heard.recv(4096).startswith(b"READY=1\n"))
         self.assertEqual(heard.recv(4096), b"WATCHDOG=1")
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        os.kill(server.pid, signal.SIGHUP)
+        said = heard.recv(4096)
+        while said == b"WATCHDOG=1":
+            said = heard.recv(4096)
+        reloading, microseconds, _ = said.split(b"\n")
+        self.assertEqual(reloading, b"RELOADING=1")
+        name, _, number = microseconds.partition(b"=")
+        self.assertEqual((name, int(number) >= before), (b"MONOTONIC_USEC", True))
+        said = heard.recv(4096)
+        while said == b"WATCHDOG=1":
+            said = heard.recv(4096)
+        self.assertTrue(said.startswith(b"READY=1\n"))
         server.stop()
         said = heard.recv(4096)
         while said == b"WATCHDOG=1":

@@ -68,7 +68,12 @@ class Reload:
         try:
             while self._again and self._service.running:
                 self._again = False
-                await self._once()
+                self._service.supervisor.reloading()
+                try:
+                    await self._once()
+                finally:
+                    if self._service.running:
+                        self._service.supervisor.ready()
         finally:
             self._running = False
 

@@ -221,7 +221,7 @@ class RegistryService(Service):
     _context_factory: Any
     _resource: Callable[[Config, Guard], IResource]
     _notifications: Notifications
-    _supervisor: Supervisor
+    supervisor: Supervisor
     _parts: Sequence[IService] = ()
     _condition: Condition = field(factory=Condition)
     _port: IListeningPort | None = None
@@ -260,9 +260,9 @@ class RegistryService(Service):
                 "http.secret is not set: a random one is used, so uploads cannot go on after a restart or "
                 "on another instance"
             )
-        addr = "a socket of systemd's" if self._supervisor.has_socket else http.addr
+        addr = "a socket of systemd's" if self.supervisor.has_socket else http.addr
         _log.info("txregistry {version} listens on {addr}", version=__version__, addr=addr)
-        self._supervisor.ready()
+        self.supervisor.ready()
 
     async def adopt(self, config: Config) -> None:
         """Answer new requests as another configuration says; those under way go on by the old.
@@ -305,12 +305,12 @@ class RegistryService(Service):
         """Accept no more, let what is under way end, and close the storage."""
         super().stopService()
         self._condition.stopping = True
-        self._supervisor.stopping()
+        self.supervisor.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def _listen(self) -> IListeningPort:
         http = self._config.http
-        if self._supervisor.has_socket:
+        if self.supervisor.has_socket:
             return listen_inherited(self._reactor, self._site, self._context_factory)
         if http.net == "tcp":
             return listen_tcp(self._reactor, http.addr, self._site, "http.addr", self._context_factory)
@@ -330,7 +330,7 @@ class RegistryService(Service):
             await maybeDeferred(part.stopService)
         await self._driver.close()
         await self._guard.backend.close()
-        self._supervisor.stopped()
+        self.supervisor.stopped()
         _log.info("txregistry stopped")
 
 

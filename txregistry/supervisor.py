@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -47,6 +48,11 @@ class Supervisor:
         self._reactor.callWhenRunning(self._say, "READY=1\nSTATUS=answers requests")
         if self._address and self._interval and not self._barking.running:
             self._barking.start(self._interval, now=False)
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again; :meth:`ready` says that this has ended."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reads its configuration again")
 
     def stopping(self) -> None:
         """Say that the end has begun.  Requests under way are still answered, so the watchdog is still fed."""
