@@ -98,10 +98,19 @@ class MemoryTests(SharedStorageCase):
         for name, value in (("requests", 3), ("hits", 2), ("errors", 0)):
             self.assertIn(f"registry_storage_cache_{name}_total {value}.0\n", page)
 
+    def test_misconfigured(self) -> None:
+        """A cache in Redis without an address, or with several, is refused by its key."""
+        for keys, said in (
+            ("", "redis.addrs: not set"),
+            ("redis: {addrs: [a:1, b:1]}", "redis.addrs: found 2"),
+        ):
+            text = f"version: 0.1\nstorage: {{inmemory: , cache: {{blobdescriptor: redis}}}}\n{keys}\n"
+            self.assertIn(said, self.refused("--config", self.write_config(text)))
+
     def test_unknown(self) -> None:
         """A cache that is not installed is refused by its key, with those that are."""
         path = self.write_config("version: 0.1\nstorage: {inmemory: , cache: {layerinfo: nothere}}\n")
         self.assertIn(
-            "storage.cache.layerinfo: no cache named 'nothere'; installed: inmemory",
+            "storage.cache.layerinfo: no cache named 'nothere'; installed: inmemory, redis",
             self.refused("--config", path),
         )

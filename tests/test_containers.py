@@ -107,6 +107,13 @@ class TestCompose(SynchronousTestCase):
         self.assertEqual(list(loaded.warnings), [])
         self.assertTrue(loaded.config.http.secret)
         self.assertTrue(loaded.config.storage.delete.enabled)
+        self.assertEqual(loaded.config.storage.cache.blobdescriptor, "redis")
+        assert loaded.config.redis is not None
+        (address,) = loaded.config.redis.addrs
+        host, _, port = address.partition(":")
+        self.assertIn(host, self.compose["services"])
+        self.assertEqual(port, "6379")
+        self.assertIn(host, self.registry["depends_on"])
 
     def test_data(self) -> None:
         """The data are in a volume that outlives the container, which may write nowhere else."""

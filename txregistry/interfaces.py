@@ -344,7 +344,7 @@ class ICache(Interface):
         """Make ready: called once before the reactor runs.  A server that cannot be reached is no reason to fail.
 
         :raises txregistry.errors.ConfigError: this cache cannot be used, and why, in one line; its ``where`` is
-            the option's name.
+            the key's whole path.
         """
 
     def close() -> Awaitable[None]:
@@ -368,6 +368,7 @@ class ICacheMaker(IPlugin):
     def make(options: Mapping[str, Any], reactor: Any) -> ICache:
         """Return a cache.  Checks *options* and wires; touches nothing outside the process.
 
-        :param options: ``blobdescriptorsize``, the entries that are kept at most; 0 for no limit.
-        :raises txregistry.errors.ConfigError: an option is wrong; its ``where`` is the option's name.
+        :param options: ``blobdescriptorsize``, the entries that are kept at most, 0 for no limit; ``redis``, the
+            section of that name with every key, None where there is none.
+        :raises txregistry.errors.ConfigError: an option is wrong; its ``where`` is the key's whole path.
         """

@@ -144,7 +144,7 @@ class ComplaintTests(LoadingCase):
         self.assertEqual(
             self.complaint(SMALLEST + "quux: 1\n"),
             "quux: unknown key; known here: version, loglevel, log, storage, http, health, auth, tokenservice, "
-            "access, groups, immutable, validation, notifications, warnings (line 3)",
+            "access, groups, immutable, validation, notifications, redis, warnings (line 3)",
         )
 
     def test_unprintable_key(self) -> None:
@@ -241,7 +241,6 @@ class ComplaintTests(LoadingCase):
             "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
             "middleware": "{storage: [{name: redirect}]}",
-            "redis": "{addrs: [a]}",
             "proxy": "{remoteurl: 'https://example.com'}",
             "policy": "{repository: {classes: [image]}}",
             "catalog": "{maxentries: 10}",

@@ -89,6 +89,7 @@ notifications:
     path: ''
     maxbytes: 67108864
     maxtries: 10
+redis: null
 warnings: []
 """,
         )

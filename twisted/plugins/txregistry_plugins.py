@@ -16,3 +16,4 @@ token = AuthBackendMaker("token", "txregistry.auth.token.make")
 webhook = NotifierMaker("webhook", "txregistry.notify.webhook.make")
 
 inmemory_cache = CacheMaker("inmemory", "txregistry.cache.memory.make")
+redis_cache = CacheMaker("redis", "txregistry.cache.redis.make")

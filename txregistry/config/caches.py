@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from txregistry.config.complaints import complaints
 from txregistry.config.schema import Config
+from txregistry.errors import ConfigError
 from txregistry.interfaces import ICache, ICacheMaker
 from txregistry.plugins import find
 
@@ -25,8 +26,12 @@ def cache(config: Config, reactor: Any) -> ICache | None:
         return None
     where = "storage.cache.blobdescriptor" if keys.blobdescriptor else "storage.cache.layerinfo"
     maker = find(ICacheMaker, name, "cache", where)
-    with complaints("storage.cache"):
-        return maker.make({"blobdescriptorsize": max(0, keys.blobdescriptorsize)}, reactor)
+    redis = None if config.redis is None else msgspec.to_builtins(config.redis)
+    options = {"blobdescriptorsize": max(0, keys.blobdescriptorsize), "redis": redis}
+    try:
+        return maker.make(options, reactor)
+    except ConfigError as error:
+        raise ConfigError(error.where or where, error.problem) from None
 
 
 @define(eq=False, slots=False)
@@ -40,8 +45,7 @@ class CacheService(Service):
 
         :raises txregistry.errors.ConfigError: it cannot be used.
         """
-        with complaints("storage.cache"):
-            self._cache.prepare()
+        self._cache.prepare()
         super().startService()
 
     def stopService(self) -> Deferred[None]:

@@ -31,7 +31,7 @@ def is_secret(path: tuple[str, ...]) -> bool:
 
     A value is a secret if its own key, or one above it in the same section, looks like the name of one.
     """
-    if path[:2] == ("http", "tls") or path == ("tokenservice", "key"):
+    if path[:2] in (("http", "tls"), ("redis", "tls")) or path == ("tokenservice", "key"):
         return False  # names of files
     if path in _CHECKERS:
         return True

@@ -30,6 +30,7 @@ from txregistry.config.kinds import (
 from txregistry.config.log import Log
 from txregistry.config.notifications import NotificationKeys
 from txregistry.config.purging import UploadPurging
+from txregistry.config.redis import RedisKeys
 
 
 class Delete(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -293,6 +294,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     notifications: Annotated[NotificationKeys, Meta(description="Who is told of what happens.")] = field(
         default_factory=NotificationKeys
+    )
+    redis: Annotated[RedisKeys | None, Meta(description="The server that the cache of that name is in.")] = (
+        None
     )
     warnings: Annotated[
         list[Warn],
