@@ -54,10 +54,7 @@ class BlobRoutes:
             blob, source = await self._open(request, name, digest, not is_conditional(request))
         if self.announcer is not None:
             self.announcer.blob_pulled(request, name, blob)
-        request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
-        request.setHeader(b"Cache-Control", _FOREVER.encode("ascii"))
-        request.setHeader(b"Accept-Ranges", b"bytes")
-        if unchanged(request, digest):
+        if _describe(request, digest):
             return b""
         part = _part(request, blob)
         run = part or ByteRange(0, blob.size)
@@ -87,6 +84,9 @@ class BlobRoutes:
         blob = await blobs.find(name, digest, remembered)
         try:
             return blob, await self._source(request, blob)
+        except errors.RangeUnsatisfiable:
+            _describe(request, digest)
+            raise
         except errors.PathUnknown:
             await blobs.forget(blob)
             raise errors.BlobUnknown({"digest": str(digest)}) from None
@@ -133,6 +133,14 @@ class BlobRoutes:
         finally:
             await source.close()
         return None
+
+
+def _describe(request: Any, digest: Digest) -> bool:
+    """Say of a blob what does not depend on the part that is sent; say whether the client has it already."""
+    request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
+    request.setHeader(b"Cache-Control", _FOREVER.encode("ascii"))
+    request.setHeader(b"Accept-Ranges", b"bytes")
+    return unchanged(request, digest)
 
 
 def _part(request: Any, blob: Blob) -> ByteRange | None:
