@@ -51,18 +51,10 @@ class BlobRoutes:
             blob = await self.registry.blobs.find(name, digest)
         else:
             # Before anything is said: the bytes may be gone.
-            try:
-                blob, source = await self._open(request, name, digest, not is_conditional(request))
-            except errors.RangeUnsatisfiable:
-                _is_known(request, digest)
-                raise
+            blob, source = await self._open(request, name, digest, not is_conditional(request))
         if self.announcer is not None:
             self.announcer.blob_pulled(request, name, blob)
-<<<<<<< Updated upstream
         if _describe(request, digest):
-=======
-        if _is_known(request, digest):
->>>>>>> Stashed changes
             return b""
         part = _part(request, blob)
         run = part or ByteRange(0, blob.size)
@@ -143,13 +135,8 @@ class BlobRoutes:
         return None
 
 
-<<<<<<< Updated upstream
 def _describe(request: Any, digest: Digest) -> bool:
     """Say of a blob what does not depend on the part that is sent; say whether the client has it already."""
-=======
-def _is_known(request: Any, digest: Digest) -> bool:
-    """Say what a blob is that is there, and whether the client has it already."""
->>>>>>> Stashed changes
     request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
     request.setHeader(b"Cache-Control", _FOREVER.encode("ascii"))
     request.setHeader(b"Accept-Ranges", b"bytes")
