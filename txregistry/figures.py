@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from txregistry.collecting import CollectingService
@@ -9,6 +10,8 @@ from txregistry.content.links import InThread
 from txregistry.debug import Answer, Page
 from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import ICache
+from txregistry.notify.courier import Figures
+from txregistry.notify.service import Notifications
 from txregistry.purging import PurgingService
 from txregistry.telemetry.metrics import Metrics
 
@@ -70,6 +73,58 @@ def show_cache(metrics: Metrics, cache: ICache) -> None:
         ("errors", "How often the cache could not say.", lambda: cache.errors),
     ):
         metrics.read(f"registry_storage_cache_{name}", meaning, value, total=True)
+
+
+def show_notifications(metrics: Metrics, notifications: Notifications, now: Callable[[], float]) -> None:
+    """Show what became of events; the names of the first two are Distribution's.
+
+    :param now: the time, in seconds since the epoch.
+    """
+
+    def each(of: Callable[[Figures], float]) -> Callable[[], dict[tuple[str, ...], float]]:
+        return lambda: {(name,): of(figures) for name, figures in list(notifications.figures.items())}
+
+    def tries() -> dict[tuple[str, ...], float]:
+        delivered, failed = each(lambda one: one.delivered)(), each(lambda one: one.failures)()
+        return {
+            **{("Successes", *name): count for name, count in delivered.items()},
+            **{("Failures", *name): count for name, count in failed.items()},
+        }
+
+    def pending() -> dict[tuple[str, ...], float]:
+        return {(name,): courier.pending for name, courier in list(notifications.couriers.items())}
+
+    def age(figures: Figures) -> float:
+        return 0.0 if figures.oldest is None else max(0.0, now() - figures.oldest)
+
+    metrics.read_each(
+        "registry_notifications_events",
+        "Deliveries of events that were tried, by what came of them.",
+        ("type", "endpoint"),
+        tries,
+        total=True,
+    )
+    # A gauge in spite of its name, which is Distribution's.
+    metrics.read_each("registry_notifications_pending_total", "Events that wait.", ("endpoint",), pending)
+    metrics.read_each(
+        "txregistry_notifications_oldest_seconds",
+        "How long ago the oldest event that waits happened.",
+        ("endpoint",),
+        each(age),
+    )
+    metrics.read_each(
+        "txregistry_notifications_set_aside",
+        "Events that are set aside.",
+        ("endpoint",),
+        each(lambda one: one.set_aside),
+    )
+    metrics.read_each(
+        "txregistry_notifications_dropped",
+        "Events that were removed because there was no room.",
+        ("endpoint",),
+        each(lambda one: one.dropped),
+        total=True,
+    )
 
 
 def show_lag(metrics: Metrics, lag: ReactorLag) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,7 +29,14 @@ from txregistry.content.facts import Facts
 from txregistry.content.registry import Registry
 from txregistry.debug import DebugService, Page
 from txregistry.errors import ConfigError
-from txregistry.figures import figures_page, show_cache, show_collecting, show_lag, show_purging
+from txregistry.figures import (
+    figures_page,
+    show_cache,
+    show_collecting,
+    show_lag,
+    show_notifications,
+    show_purging,
+)
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import IAuthBackend, IRereading, IStorageDriver
@@ -141,6 +149,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     if metrics is not None:
         pages[http.debug.prometheus.path] = figures_page(metrics, in_thread(reactor))
         show_lag(metrics, lag)
+        show_notifications(metrics, notifications, time.time)
     if http.debug.addr:
         parts.append(DebugService(reactor, http.debug.addr, pages))
     maintenance = config.storage.maintenance

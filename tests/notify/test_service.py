@@ -14,9 +14,11 @@ from zope.interface import implementer
 
 from txregistry.errors import ConfigError, EndpointFailed, EventRefused
 from txregistry.events import Event
+from txregistry.figures import show_notifications
 from txregistry.interfaces import INotifier
 from txregistry.notify.courier import Endpoint
 from txregistry.notify.service import Notifications, Place
+from txregistry.telemetry.metrics import Metrics
 from txregistry.testing.notify import an_event
 
 
@@ -136,6 +138,27 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual((figures["picky"].failures, figures["dead"].failures), (2, dead.tries))
         self.assertIsNotNone(figures["dead"].oldest)
         self.assertIsNone(figures["well"].oldest)
+
+    def test_prometheus(self) -> None:
+        """The figures are shown by endpoint, with how long the oldest event has waited."""
+        metrics = Metrics.make()
+        dead = Listener(problem=EndpointFailed("down"))
+        service = self.service(Endpoint("dead", dead), Endpoint("well", Listener()))
+        show_notifications(metrics, service, lambda: (service.figures["dead"].oldest or 0) + 90)
+        self.tell(service, "1")
+        self.pass_time(5)
+        events = "registry_notifications_events_total"
+        for name, labels, value in (
+            (events, {"type": "Successes", "endpoint": "well"}, 1),
+            (events, {"type": "Failures", "endpoint": "dead"}, dead.tries),
+            ("registry_notifications_pending_total", {"endpoint": "dead"}, 1),
+            ("txregistry_notifications_oldest_seconds", {"endpoint": "dead"}, 90),
+            ("txregistry_notifications_oldest_seconds", {"endpoint": "well"}, 0),
+            ("txregistry_notifications_set_aside", {"endpoint": "dead"}, 0),
+            ("txregistry_notifications_dropped_total", {"endpoint": "dead"}, 0),
+        ):
+            self.assertEqual(metrics.registry.get_sample_value(name, labels), value, (name, labels))
+        self.assertIn(b'registry_notifications_pending_total{endpoint="dead"} 1.0', metrics.exposition("")[0])
 
     def test_back_off(self) -> None:
         """An endpoint that is down is tried at once until the threshold, and then ever more rarely."""

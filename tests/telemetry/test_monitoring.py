@@ -15,8 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.processes import CHECKOUT
 from tests.telemetry.test_metrics import MetricsCase
 from txregistry.cache.memory import MemoryCache
-from txregistry.figures import show_cache, show_lag
+from txregistry.collecting import CollectingService
+from txregistry.config.collecting import GarbageCollection
+from txregistry.config.purging import UploadPurging
+from txregistry.figures import show_cache, show_collecting, show_lag, show_notifications, show_purging
 from txregistry.health.lag import ReactorLag
+from txregistry.notify.service import Notifications
+from txregistry.purging import PurgingService
 
 _NAME = re.compile(r"\b(?:registry|txregistry|process|python)_[a-z_]+\b")
 _SELECTOR = re.compile(r"\{[^}]*\}")
@@ -51,6 +56,10 @@ class FiguresTests(MetricsCase):
         super().setUp()
         show_lag(self.metrics, ReactorLag(Clock()))
         show_cache(self.metrics, MemoryCache(1))
+        clock = Clock()
+        show_collecting(self.metrics, CollectingService(clock, self.driver, GarbageCollection()))
+        show_purging(self.metrics, PurgingService(clock, self.driver, UploadPurging()))
+        show_notifications(self.metrics, Notifications([], None, clock, clock, lambda: 0.0), clock.seconds)  # type: ignore[arg-type]
 
     def exported(self) -> set[str]:
         """Return the names of all series and of all families that a registry exports."""
@@ -58,7 +67,7 @@ class FiguresTests(MetricsCase):
         self.metrics.admit("authenticated")
         found = set()
         for family in self.metrics.registry.collect():
-            found.add(family.name)
+            found.add(f"{family.name}_total" if family.type == "counter" else family.name)
             found.update(sample.name for sample in family.samples)
         return found
 

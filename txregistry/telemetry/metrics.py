@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias
 
 from attrs import field, frozen
@@ -109,6 +109,21 @@ class Metrics:
         """
         self.registry.register(_Reading(name, meaning, value, total))
 
+    def read_each(
+        self,
+        name: str,
+        meaning: str,
+        labels: tuple[str, ...],
+        values: Callable[[], Mapping[tuple[str, ...], float]],
+        total: bool = False,
+    ) -> None:
+        """Show figures of one name, as :meth:`read` shows one.
+
+        :param labels: their labels' names.
+        :param values: returns at once each figure by its labels' values.
+        """
+        self.registry.register(_Readings(name, meaning, labels, values, total))
+
     def admit(self, outcome: str) -> None:
         """Count a request at the gate."""
         self.admissions.labels(outcome).inc()
@@ -132,6 +147,22 @@ class _Reading(Collector):
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily if self.total else GaugeMetricFamily
         yield family(self.name, self.meaning, self.value())
+
+
+@frozen
+class _Readings(Collector):
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+    values: Callable[[], Mapping[tuple[str, ...], float]]
+    total: bool
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily if self.total else GaugeMetricFamily
+        metric = family(self.name, self.meaning, labels=self.labels)
+        for labels, value in self.values().items():
+            metric.add_metric(labels, value)
+        yield metric
 
 
 @frozen
