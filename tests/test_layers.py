@@ -39,6 +39,7 @@ FLOORS = {
         "config",
         "service",
         "listening",
+        "descriptors",
         "debug",
         "pages",
         "figures",

@@ -231,6 +231,20 @@ class TooManyRequests(RegistryError):
         self.seconds = seconds
 
 
+class Crowded(RegistryError):
+    """There are as many connections as there may be.
+
+    :ivar seconds: after how long the client may come again.
+    """
+
+    code = "UNAVAILABLE"
+    text = "too many connections"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
 class Unhealthy(RegistryError):
     """A health check of the operator's fails, and so no request is answered; the words are Distribution's."""
 

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from txregistry import __version__
+from txregistry import __version__, descriptors
 from txregistry.collecting import CollectingService
 from txregistry.config import caches, checks, endpoints, gates
 from txregistry.config.complaints import complaints
@@ -56,8 +56,11 @@ from txregistry.web.app import Permissions, make_resource
 from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.manners import RepositoryWarning
+from txregistry.web.pace import LeastPace
+from txregistry.web.proxies import Proxies
 from txregistry.web.site import RegistrySite
 from txregistry.web.states import UploadStates
+from txregistry.web.tally import UploadTally
 
 T = TypeVar("T")
 
@@ -86,7 +89,8 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     registry = Registry.on(driver, in_thread(reactor), facts=Facts(cache))
     http = config.http
     secret = http.secret.encode("utf-8") or secrets.token_bytes(_SECRET_SIZE)
-    locations = Locations(http.host, http.prefix, http.relativeurls)
+    proxies = Proxies.named(http.trustedproxies)
+    locations = Locations(http.host, http.prefix, http.relativeurls, proxies)
     guard = make_guard(config, reactor, locations)
     if metrics is not None:
         guard = evolve(guard, note=metrics.admit)
@@ -100,6 +104,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
     )
     condition = checks.condition(config, driver, reactor, in_thread(reactor))
     states = UploadStates(secret)
+    tally = UploadTally(registry.uploads, http.limits.uploadsperclient, reactor.seconds)
 
     def resource(config: Config, guard: Guard) -> IResource:
         manifests = evolve(
@@ -119,6 +124,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
             guard,
             announcer,
             condition,
+            tally,
         )
 
     site = RegistrySite(
@@ -133,10 +139,12 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
         and "verify" in http.tls.clientauth,
         observers=telemetry.requests,
         condition=condition,
+        limits=descriptors.limits(http.limits),
+        proxies=proxies,
     )
     lag = ReactorLag(reactor)
     parts: list[IService] = [*mail_services(config.log, reactor), *telemetry.parts, notifications]
-    parts += [lag, *condition.parts()]
+    parts += [lag, LeastPace(reactor, site), *condition.parts()]
     if cache is not None:
         parts.append(caches.CacheService(cache))
         if metrics is not None:

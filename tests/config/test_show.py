@@ -53,6 +53,11 @@ http:
   headers: {}
   draintimeout: 30s
   idletimeout: 1m
+  limits:
+    connections: 10000
+    connectionsperclient: 4000
+    uploadsperclient: 500
+  trustedproxies: []
   tls: null
   debug:
     addr: ''

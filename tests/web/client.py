@@ -28,6 +28,7 @@ from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.site import RegistrySite
 from txregistry.web.states import UploadStates
+from txregistry.web.tally import UploadTally
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Server:
     authorization: str | None = None
     note: Callable[[str], object] = lambda outcome: None
     announcer: Announcer | None = None
+    tally: UploadTally | None = None
     guard: Guard = field(init=False)
     routes: list[Route] = field(init=False)
     site: RegistrySite = field(init=False)
@@ -101,6 +103,7 @@ class Server:
             self.permissions,
             guard=self.guard,
             announcer=self.announcer,
+            tally=self.tally,
         )
         self.site = RegistrySite(resource, self.clock, self.locations.prefix, self.headers, access_log=False)
 

@@ -17,6 +17,7 @@ from tests.web.sockets import (
 )
 from txregistry.web.body import BATCH, HIGH_MARK
 from txregistry.web.channel import HEADER_DEADLINE
+from txregistry.web.pace import INTERVAL, LEAST_RATE, WINDOW, LeastPace
 
 
 class SlowTests(EdgeTestCase):
@@ -81,13 +82,59 @@ class SlowTests(EdgeTestCase):
             line = b"PUT " + status.location + b"&digest=" + digest_of(content)
             self.assertEqual(self.wire.ask(request(line, body=content[400_000:])).status, 201)
 
-    def test_slow_body(self) -> None:
-        """A body that keeps arriving is waited for."""
+    def paced(self) -> LeastPace:
+        """Start what looks at how fast bodies arrive."""
+        pace = LeastPace(self.wire.clock, self.wire.site)
+        pace.startService()
+        self.addCleanup(pace.stopService)
+        return pace
+
+    def test_H04_slow_body(self) -> None:
+        """A body that keeps arriving is waited for, though not at a pace that would take for ever: that is 408."""
+        self.paced()
+        for each, status in ((LEAST_RATE + 100, 202), (LEAST_RATE - 100, 408), (1, 408)):
+            for framing in (b"Content-Length: 70000", CHUNKED):
+                self.wire = self.wire.again()
+                upload = self.wire.begin()
+                self.wire.send(request(b"PATCH " + upload, framing))
+                sent = seconds = 0
+                while self.wire.open and sent < 70000 and not self.wire.transport.value().endswith(b"}\n"):
+                    size = min(each, 70000 - sent)
+                    self.wire.send(chunked(b"a" * size)[:-5] if framing == CHUNKED else b"a" * size)
+                    sent += size
+                    self.wire.clock.advance(1)
+                    seconds += 1
+                if status == 202 and framing == CHUNKED:
+                    self.wire.send(b"0\r\n\r\n")
+                (answer,) = self.wire.answers()
+                self.assertEqual((answer.status, answer.closes), (status, status == 408))
+                if status == 408:
+                    self.assertLessEqual(seconds, WINDOW + 2 * INTERVAL)
+                    answer.code()
+                    self.assert_ends()
+                    status_of = self.wire.again().ask(request(b"GET " + upload))
+                    self.assertGreaterEqual(stored_size(status_of), sent - 2 * each)
+
+    def test_H04_made_to_wait(self) -> None:
+        """A client that waits for its 100, or for the storage, is not slow, nor is one between two requests."""
+        self.paced()
         upload = self.wire.begin()
-        self.wire.send(request(b"PATCH " + upload, b"Content-Length: 5"))
-        for letter in (b"h", b"e", b"l", b"l", b"o"):
-            self.wire.wait(IDLE - 1)
-            self.wire.send(letter)
+        self.wire.send(request(b"GET " + upload))
+        self.assertEqual([answer.status for answer in self.wire.answers()], [204])
+        self.wire.wait(WINDOW + 2 * INTERVAL)
+        driver = HeldDriver()
+        self.wire = Wire(make_site(driver, self.wire.clock, at_once))
+        self.paced()
+        upload = self.wire.begin()
+        driver.hold()
+        self.wire.send(request(b"PATCH " + upload, b"Content-Length: 4000000"))
+        sent = self.wire.send(b"a" * 4_000_000)
+        self.wire.wait(5 * WINDOW)
+        driver.let_go()
+        self.wire.wait(WINDOW - 1, step=1)
+        self.assertEqual(self.wire.answers(), [])
+        while sent < 4_000_000:
+            sent += self.wire.send(b"a" * (4_000_000 - sent))
         self.assertEqual([answer.status for answer in self.wire.answers()], [202])
 
     def test_small_body_idle(self) -> None:

@@ -19,6 +19,7 @@ from txregistry.config.kinds import (
     Duration,
     HeaderName,
     HeaderValue,
+    Network,
     OptionalAddress,
     PagePath,
     Pattern,
@@ -27,6 +28,7 @@ from txregistry.config.kinds import (
     TagPattern,
     WarningText,
 )
+from txregistry.config.limits import LimitKeys
 from txregistry.config.log import Log
 from txregistry.config.notifications import NotificationKeys
 from txregistry.config.purging import UploadPurging
@@ -174,6 +176,18 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "(Not a key of Distribution's.)",
         ),
     ] = 60.0
+    limits: Annotated[
+        LimitKeys,
+        Meta(description="What clients may have at once.  (Not a key of Distribution's.)"),
+    ] = field(default_factory=LimitKeys)
+    trustedproxies: Annotated[
+        list[Network],
+        Meta(
+            description="Addresses and networks of the proxies before the registry, or unix for who connects "
+            "to its Unix socket.  With any, only their Forwarded and X-Forwarded headers count, and a client "
+            "is whom they name.  (Not a key of Distribution's.)"
+        ),
+    ] = field(default_factory=list)
     tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
     debug: Annotated[Debug, Meta(description="The debug server.")] = field(default_factory=Debug)
 

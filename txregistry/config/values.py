@@ -100,6 +100,16 @@ def checked_uri(text: str) -> str:
     return text
 
 
+def network(text: str) -> str:
+    """Check an address, a network, or the word that stands for whoever connects to a Unix socket."""
+    if text != "unix":
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            raise ValueError("an address or a network such as 10.0.0.0/8 or ::1, or unix") from None
+    return text
+
+
 def mail_address(text: str) -> str:
     """Check a mail address without a display name, if there is one."""
     if text and not _MAIL_ADDRESS.fullmatch(text):

@@ -154,7 +154,7 @@ class Announcer:
             target=target,
             request=Request(
                 id=request.id,
-                addr=request.site.peer(request.transport),
+                addr=request.site.client(request),
                 host=request.text_header("Host") or "",
                 method=str(request.method, "ascii"),
                 useragent=request.text_header("User-Agent") or "",

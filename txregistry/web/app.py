@@ -32,6 +32,7 @@ from txregistry.web.manners import RepositoryWarning, add_warnings, answer_prefl
 from txregistry.web.probes import LIVE, READY, ProbeRoutes
 from txregistry.web.referrers import ReferrerRoutes
 from txregistry.web.states import UploadStates
+from txregistry.web.tally import UploadTally
 from txregistry.web.tokens import TokenRoutes
 from txregistry.web.uploads import UploadRoutes, parse_upload_id
 
@@ -131,10 +132,12 @@ def routes(
     guard: Guard,
     announcer: Announcer | None = None,
     condition: Condition | None = None,
+    tally: UploadTally | None = None,
 ) -> list[Route]:
     """Return every route that there is."""
     blobs = BlobRoutes(registry, in_thread, announcer)
-    uploads = UploadRoutes(registry, locations, states, guard, announcer)
+    tally = tally or UploadTally(registry.uploads, 0, lambda: 0.0)
+    uploads = UploadRoutes(registry, locations, states, guard, announcer, tally)
     manifests = ManifestRoutes(registry, locations, announcer)
     listings = ListingRoutes(registry, locations, guard)
     referrers = ReferrerRoutes(registry, locations)
@@ -187,6 +190,7 @@ def make_resource(
     guard: Guard | None = None,
     announcer: Announcer | None = None,
     condition: Condition | None = None,
+    tally: UploadTally | None = None,
 ) -> IResource:
     """Return what answers all requests.
 
@@ -195,13 +199,14 @@ def make_resource(
     :param guard: who may do what; everyone everything if not given.
     :param announcer: who is told of what is done; no one if not given.
     :param condition: whether the registry is well; always if not given.
+    :param tally: how many uploads clients may have begun; any number if not given.
     """
     locations = locations or Locations()
     guard = guard or Guard.open(locations)
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
-    for route in routes(registry, locations, states, in_thread, guard, announcer, condition):
+    for route in routes(registry, locations, states, in_thread, guard, announcer, condition, tally):
         _mount(app, route, guard, permissions or Permissions(), warnings)
 
     @app.handle_errors(Exception)

@@ -17,6 +17,8 @@ from twisted.web.http_headers import Headers
 
 from txregistry import errors
 from txregistry.web import failures
+from txregistry.web.body import Body
+from txregistry.web.pace import LEAST_RATE, WINDOW
 
 _log = Logger()
 
@@ -55,6 +57,9 @@ class Channel(HTTPChannel):
     _waits_for_body = False
     _ahead = 0
     _unread: Any = None
+    _pace: tuple[Body, float, int] | None = None
+    #: Why the client may ask for nothing, if so.
+    refusal: errors.Crowded | errors.TooManyRequests | None = None
     _host: Any = None
     _secure: bool | None = None
 
@@ -138,6 +143,10 @@ class Channel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         """Check the head as a whole, and begin the request."""
         self._in_headers = False
+        if self.refusal is not None:
+            # Not sooner: a client that has not asked would not take it for an answer.
+            self.refuse(failures.status_of(self.refusal), self.refusal.text, self.refusal)
+            return
         request = self.requests[-1]
         problem = self._check(request.requestHeaders)
         if problem is not None:
@@ -215,20 +224,27 @@ class Channel(HTTPChannel):
             return 400, "malformed request target"
         return None
 
-    def refuse(self, status: int, why: str) -> None:
-        """Answer a request that cannot be read, and close the connection once the client could read why."""
+    def refuse(
+        self, status: int, why: str, error: errors.Crowded | errors.TooManyRequests | None = None
+    ) -> None:
+        """Answer a request that cannot be read, and close the connection once the client could read why.
+
+        :param error: what the client is told, if it is to come again; else that its request is at fault.
+        """
         if self._refused:
             return
         self._refused = True
         self.persistent = False
         _log.info("refused a request from {peer}: {why}", peer=self.site.peer(self.transport), why=why)
-        content = failures.content(errors.RequestInvalid(message=why))
+        content = failures.content(error or errors.RequestInvalid(message=why))
         headers = Headers()
         for name, values in self.site.headers:
             headers.setRawHeaders(name, values)
         headers.setRawHeaders(b"Content-Type", [b"application/json"])
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(content)])
         headers.setRawHeaders(b"Connection", [b"close"])
+        if error is not None:
+            headers.setRawHeaders(b"Retry-After", [b"%d" % error.seconds])
         self.writeHeaders(b"HTTP/1.1", b"%d" % status, failures.reason(status), headers)
         if getattr(self, "_command", b"") != b"HEAD":
             self.transport.write(content)
@@ -277,6 +293,25 @@ class Channel(HTTPChannel):
         else:
             super().timeoutConnection()
 
+    def check_pace(self, now: float) -> None:
+        """End the wait for a body that arrives too slowly, though it never stops.
+
+        What counts is the client's own slowness: whoever is made to wait is timed anew afterwards.
+        """
+        if not self._waits_for_body or self._expects or self._paused or self._has_deadline:
+            self._pace = None
+            return
+        body = self.requests[-1].body
+        if self._pace is None or self._pace[0] is not body:
+            self._pace = body, now, body.received
+            return
+        _, since, received = self._pace
+        if now - since < WINDOW:
+            return
+        if body.received - received < LEAST_RATE * (now - since):
+            self.timeoutConnection()
+        self._pace = body, now, body.received
+
     def want_body(self) -> None:
         """See :class:`~txregistry.web.body.Flow`."""
         if self._expects:
@@ -292,6 +327,7 @@ class Channel(HTTPChannel):
     def pause_body(self) -> None:
         """See :class:`~txregistry.web.body.Flow`.  A client that is made to wait is not timed."""
         self._paused = True
+        self._pace = None
         self.setTimeout(None)
         self._networkProducer.pauseProducing()
 

@@ -21,6 +21,7 @@ _STATUS: dict[type[BaseException], int] = {
     errors.BlobUploadUnknown: 404,
     errors.BodyTimeout: 408,
     errors.ChunkOutOfOrder: 416,
+    errors.Crowded: 503,
     errors.Denied: 403,
     errors.DigestInvalid: 400,
     errors.ManifestBlobUnknown: 400,
@@ -47,6 +48,11 @@ _STATUS: dict[type[BaseException], int] = {
 
 #: Seconds after which a client may try again when the storage is in passing trouble.
 _RETRY_AFTER = 5
+
+
+def status_of(error: errors.RegistryError) -> int:
+    """Return the status of an answer that tells of an error."""
+    return _STATUS[type(error)]
 
 
 def reason(status: int) -> bytes:
@@ -101,7 +107,7 @@ def _told(request: Any, failure: Failure) -> tuple[int, errors.RegistryError]:
     if isinstance(error, errors.RegistryError):
         if isinstance(error, errors.RangeUnsatisfiable):
             request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
-        if isinstance(error, errors.TooManyRequests):
+        if isinstance(error, errors.TooManyRequests | errors.Crowded):
             request.setHeader(b"Retry-After", b"%d" % error.seconds)
         if isinstance(error, errors.Unhealthy):
             request.setHeader(b"Retry-After", b"%d" % _RETRY_AFTER)

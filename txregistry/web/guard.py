@@ -127,10 +127,9 @@ class Guard:
         """
         if len(request.requestHeaders.getRawHeaders(b"Authorization", [])) > 1:
             raise errors.RequestInvalid(message="more than one Authorization header")
-        client = request.getClientAddress()
         return Attempt(
             authorization=request.text_header("Authorization"),
-            address=str(getattr(client, "host", "unix")),
+            address=self.locations.proxies.client(request),
             origin=self.locations.origin(request),
             subject=request.certificate_subject(),
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from txregistry.digest import Digest
 from txregistry.reference import RepositoryName
+from txregistry.web.proxies import Proxies
 
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PAIR = re.compile(r"(?i:(proto|host))=(?:\"([^\"]*)\"|([^;,\s\"]*))")
@@ -21,11 +22,13 @@ class Locations:
     :param host: ``http.host``: what all of them begin with; empty to take it from the request.
     :param prefix: ``http.prefix``: the path below which the registry is, with a slash at both ends.
     :param relative: ``http.relativeurls``: leave scheme and host away.
+    :param proxies: whose word counts for what a client asked for.
     """
 
     host: str = ""
     prefix: str = "/"
     relative: bool = False
+    proxies: Proxies = field(factory=Proxies)
 
     def blob(self, request: Any, name: RepositoryName, digest: Digest) -> str:
         """Return where a blob is."""
@@ -43,7 +46,7 @@ class Locations:
         """Return what the registry is reached by, without a slash at its end."""
         if self.host:
             return self.host.rstrip("/") + self.prefix.rstrip("/")
-        scheme, authority = _origin(request)
+        scheme, authority = self._origin(request)
         return f"{scheme}://{authority}{self.prefix}".rstrip("/")
 
     def path(self, below: str) -> str:
@@ -55,29 +58,30 @@ class Locations:
             return self.host.rstrip("/") + self.path(below)
         if self.relative:
             return self.path(below)
-        scheme, authority = _origin(request)
+        scheme, authority = self._origin(request)
         return f"{scheme}://{authority}{self.path(below)}" if authority else self.path(below)
 
+    def _origin(self, request: Any) -> tuple[str, str]:
+        """Return the scheme and the host that the client used, as proxies tell of them.
 
-def _origin(request: Any) -> tuple[str, str]:
-    """Return the scheme and the host that the client used, as proxies tell of them.
-
-    ``Forwarded`` (RFC 7239) wins over ``X-Forwarded-*``; of several proxies the first counts.  What is not a
-    host or a scheme is passed over.
-    """
-    scheme = "https" if request.isSecure() else "http"
-    authority = request.text_header("Host") or ""
-    told = {
-        "proto": request.text_header("X-Forwarded-Proto"),
-        "host": request.text_header("X-Forwarded-Host"),
-    }
-    forwarded = (request.text_header("Forwarded") or "").partition(",")[0]
-    for name, quoted, plain in _PAIR.findall(forwarded):
-        told[name.lower()] = quoted or plain
-    proto = (told["proto"] or "").partition(",")[0].strip(" \t").lower()
-    host = (told["host"] or "").partition(",")[0].strip(" \t")
-    if proto in ("http", "https"):
-        scheme = proto
-    if _AUTHORITY.fullmatch(host):
-        authority = host
-    return scheme, authority
+        ``Forwarded`` (RFC 7239) wins over ``X-Forwarded-*``; of several proxies the first counts.  What is not a
+        host or a scheme is passed over.
+        """
+        scheme = "https" if request.isSecure() else "http"
+        authority = request.text_header("Host") or ""
+        if not self.proxies.speaks(request):
+            return scheme, authority
+        told = {
+            "proto": request.text_header("X-Forwarded-Proto"),
+            "host": request.text_header("X-Forwarded-Host"),
+        }
+        forwarded = (request.text_header("Forwarded") or "").partition(",")[0]
+        for name, quoted, plain in _PAIR.findall(forwarded):
+            told[name.lower()] = quoted or plain
+        proto = (told["proto"] or "").partition(",")[0].strip(" \t").lower()
+        host = (told["host"] or "").partition(",")[0].strip(" \t")
+        if proto in ("http", "https"):
+            scheme = proto
+        if _AUTHORITY.fullmatch(host):
+            authority = host
+        return scheme, authority

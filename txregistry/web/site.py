@@ -16,7 +16,9 @@ from twisted.web.server import Site
 
 from txregistry.health.condition import Condition
 from txregistry.web.channel import Channel
+from txregistry.web.crowd import Crowd, Limits, Place
 from txregistry.web.observers import RequestObserver
+from txregistry.web.proxies import Proxies
 from txregistry.web.request import Request
 
 _access = Logger(namespace="txregistry.access")
@@ -35,14 +37,21 @@ _ALWAYS = {
 class TrackedChannel(Channel):
     """A connection that its site knows of."""
 
+    place: Place
+
     def connectionMade(self) -> None:
-        """Begin."""
+        """Begin, or end at once where there is no room even to say so."""
+        self.place = self.site.crowd.enter(getattr(self.transport.getPeer(), "host", None))
+        self.refusal = self.place.refusal
         super().connectionMade()
         self.site.channels.add(self)
+        if self.refusal is not None and not self.place.told:
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End."""
         super().connectionLost(reason)
+        self.site.crowd.leave(self.place)
         self.site.lost(self)
 
 
@@ -58,6 +67,8 @@ class RegistrySite(Site):
     :param verifies_clients: whether TLS lets only such client certificates in as an authority signed.
     :param observers: who is told of every request.
     :param condition: whether the registry is well; always if not given.
+    :param limits: how many connections there may be.
+    :param proxies: the proxies that stand before it.
     """
 
     protocol = TrackedChannel  # type: ignore[assignment]
@@ -74,6 +85,8 @@ class RegistrySite(Site):
         verifies_clients: bool = False,
         observers: Sequence[RequestObserver] = (),
         condition: Condition | None = None,
+        limits: Limits | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
@@ -84,6 +97,8 @@ class RegistrySite(Site):
             for name, values in {**_ALWAYS, **(headers or {})}.items()
         ]
         self.channels: set[TrackedChannel] = set()
+        self.proxies = proxies or Proxies()
+        self.crowd = Crowd(limits or Limits(), self.proxies)
         self.draining = False
         self.verifies_clients = verifies_clients
         self.observers = observers
@@ -111,7 +126,7 @@ class RegistrySite(Site):
         uri = _STATE.sub("_state=...", uri)
         fields = {
             "http.request.id": request.id,
-            "http.request.remoteaddr": self.peer(request.transport),
+            "http.request.remoteaddr": self.client(request),
             "http.request.host": request.text_header("Host") or "",
             "http.request.method": method,
             "http.request.uri": uri,
@@ -124,8 +139,12 @@ class RegistrySite(Site):
         }
         _access.info("{method} {path}", method=method, path=uri.partition("?")[0], fields=fields)
 
+    def client(self, request: Any) -> str:
+        """Return where a request comes from, as text: what the proxies say, or the other end's address and port."""
+        return self.proxies.client(request) if self.proxies else self.peer(request.transport)
+
     def peer(self, transport: Any) -> str:
-        """Return the client's address as text."""
+        """Return the address and port at the other end, as text."""
         address: IAddress = transport.getPeer()
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         return "unix" if host is None else f"{host}:{port}"

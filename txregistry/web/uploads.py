@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve, frozen, mutable
 
 from txregistry import errors
+from txregistry.auth.throttle import network
 from txregistry.content.registry import Registry
 from txregistry.content.uploads import Upload, UploadSession
 from txregistry.digest import CANONICAL, Digest, Digester
@@ -20,6 +21,7 @@ from txregistry.web.body import Body
 from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.states import State, UploadStates
+from txregistry.web.tally import UploadTally
 
 _UPLOAD_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -43,6 +45,7 @@ class UploadRoutes:
     :param states: what a session's location carries.
     :param guard: who may mount from where.
     :param announcer: who is told of what is done; None for no one.
+    :param tally: counts sessions that were not ended.
     """
 
     registry: Registry
@@ -50,6 +53,7 @@ class UploadRoutes:
     states: UploadStates
     guard: Guard
     announcer: Announcer | None
+    tally: UploadTally
 
     async def post(self, request: Any, name: RepositoryName) -> bytes:
         """Begin a session; or mount a blob; or take the whole blob at once."""
@@ -77,7 +81,7 @@ class UploadRoutes:
             if self.announcer is not None:
                 await self.announcer.blob_pushed(request, name, blob)
             return self._created(request, name, digest)
-        upload = await self.registry.uploads.begin(name)
+        upload = await self.tally.begin(self._client(request), name)
         return self._progress(request, 202, evolve(upload, algorithm=algorithm))
 
     async def get(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
@@ -117,6 +121,7 @@ class UploadRoutes:
             blob = await session.commit(digest)
         finally:
             await session.close()
+        self.tally.end(self._client(request), upload_id)
         if self.announcer is not None:
             await self.announcer.blob_pushed(request, name, blob)
         return self._created(request, name, digest)
@@ -125,7 +130,12 @@ class UploadRoutes:
         """End a session."""
         self._state(request, name, upload_id)
         await self.registry.uploads.cancel(name, upload_id)
+        self.tally.end(self._client(request), upload_id)
         return answer(request, 204)
+
+    def _client(self, request: Any) -> str:
+        """Return whom a session counts for: a user, or an address where none is logged in."""
+        return request.identity.name or network(self.locations.proxies.client(request))
 
     def _state(self, request: Any, name: RepositoryName, upload_id: str) -> State:
         return self.states.read(request.text_argument("_state"), name, upload_id, request.identity.name or "")
