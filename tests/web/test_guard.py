@@ -69,7 +69,7 @@ class RouteTests(GuardedCase):
     def test_all_are_here(self) -> None:
         """What is served is what ``routes`` lists, so that no route is missed below."""
         resource: Any = self.server.site.resource
-        app: Klein = resource._app
+        app: Klein = resource.app
         served = sorted(rule.rule for rule in app.url_map.iter_rules())
         self.assertEqual(served, sorted(route.path for route in self.server.routes))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from attrs import field, frozen
 from klein import Klein
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -19,7 +18,6 @@ from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.health.condition import Condition
 from txregistry.reference import RepositoryName
-from txregistry.web import failures
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer, answer_json
 from txregistry.web.blobs import BlobRoutes
@@ -31,6 +29,7 @@ from txregistry.web.manifests import ManifestRoutes
 from txregistry.web.manners import RepositoryWarning, add_warnings, answer_preflight, is_preflight
 from txregistry.web.probes import LIVE, READY, ProbeRoutes
 from txregistry.web.referrers import ReferrerRoutes
+from txregistry.web.routing import Respond, Routing
 from txregistry.web.states import UploadStates
 from txregistry.web.tally import UploadTally
 from txregistry.web.tokens import TokenRoutes
@@ -206,23 +205,18 @@ def make_resource(
     app = Klein()
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
+    responds = {}
     for route in routes(registry, locations, states, in_thread, guard, announcer, condition, tally):
-        _mount(app, route, guard, permissions or Permissions(), warnings)
-
-    @app.handle_errors(Exception)
-    def failed(request: Any, failure: Failure) -> bytes:
-        return failures.fail(request, failure)
-
-    return app.resource()
+        respond = _respond(route, guard, permissions or Permissions(), warnings)
+        responds[route.path] = respond
+        app.route(route.path, endpoint=route.path)(respond)
+    return Routing(app, responds)
 
 
-def _mount(
-    app: Klein,
-    route: Route,
-    guard: Guard,
-    permissions: Permissions,
-    warnings: Sequence[RepositoryWarning],
-) -> None:
+def _respond(
+    route: Route, guard: Guard, permissions: Permissions, warnings: Sequence[RepositoryWarning]
+) -> Respond:
+    """Return what answers at a route."""
     answered = route.allowed(permissions)
     allowed = [*answered, "HEAD"] if "GET" in answered else answered
 
@@ -243,4 +237,4 @@ def _mount(
         values = {name: _PARAMETERS[name](text) for name, text in texts.items()}
         return await route.methods[known](request, **values)
 
-    app.route(route.path, endpoint=route.path)(respond)
+    return respond

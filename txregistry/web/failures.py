@@ -75,19 +75,18 @@ def content(*failed: errors.RegistryError) -> bytes:
     return json.dumps({"errors": listed}).encode("ascii") + b"\n"
 
 
-def fail(request: Any, failure: Failure) -> bytes:
+def fail(request: Any, error: Exception) -> bytes:
     """Set an answer's status and headers by what went wrong, and return its body.
 
     What is not the client's doing is logged with the request's id, and the client is told no more than that.
     """
-    error = failure.value
     if request.startedWriting or error.__class__ is errors.ClientGone or isinstance(error, CancelledError):
         # Nothing more can be said; ending the connection tells the client that the answer is not whole.
         if not isinstance(error, errors.ClientGone | CancelledError):
-            _log.failure("request {id} failed in the middle of its answer", failure, id=request.id)
+            _log.failure("request {id} failed in the middle of its answer", Failure(error), id=request.id)
         request.abort()
         return b""
-    status, told = _told(request, failure)
+    status, told = _told(request, error)
     body = content(told)
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", b"application/json")
@@ -95,15 +94,14 @@ def fail(request: Any, failure: Failure) -> bytes:
     return body
 
 
-def _told(request: Any, failure: Failure) -> tuple[int, errors.RegistryError]:
-    error = failure.value
+def _told(request: Any, error: Exception) -> tuple[int, errors.RegistryError]:
     if isinstance(error, MethodNotAllowed):
         allowed = sorted(error.valid_methods or ())
         request.setHeader(b"Allow", ", ".join(allowed).encode("ascii"))
         return 405, errors.Unsupported()
     if isinstance(error, HTTPException):
         return 404, errors.NameUnknown()
-    status = _STATUS.get(type(error), 500) if error is not None else 500
+    status = _STATUS.get(type(error), 500)
     if isinstance(error, errors.RegistryError):
         if isinstance(error, errors.RangeUnsatisfiable):
             request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
@@ -119,7 +117,7 @@ def _told(request: Any, failure: Failure) -> tuple[int, errors.RegistryError]:
         _log.error("request {id}: storage is in trouble: {error}", id=request.id, error=error)
         request.setHeader(b"Retry-After", b"%d" % _RETRY_AFTER)
         return status, _Unavailable()
-    _log.failure("request {id} failed", failure, id=request.id)
+    _log.failure("request {id} failed", Failure(error), id=request.id)
     return 500, _Unknown()
 
 

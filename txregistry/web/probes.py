@@ -13,7 +13,7 @@ LIVE = "/livez"
 READY = "/readyz"
 
 #: Their paths below ``http.prefix``, which are answered in every condition.
-PROBES = frozenset(path[1:].encode("ascii") for path in (LIVE, READY))
+PROBES = frozenset({LIVE, READY})
 
 _HEADERS = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
 

@@ -42,12 +42,14 @@ class Request(ServerRequest):
     :ivar aborted: whether the answer was broken off.
     :ivar variables: the parts of its address that its route names, as they were sent.
     :ivar identity: who makes it, once the guard has let it in.
+    :ivar route: where below ``http.prefix`` it is to, decoded.
     :ivar handler: what its route is called, once that is known.
     """
 
     defaultContentType = None
     channel: Any
     site: Any
+    route: str
 
     def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
@@ -100,18 +102,15 @@ class Request(ServerRequest):
         if self.path == b"*":
             self._handleStar()
             return
-        self.prepath = []
         try:
-            route = self._route()
-            if route not in PROBES and not site.condition.is_well:
+            self.route = self._route()
+            if self.route not in PROBES and not site.condition.is_well:
                 raise errors.Unhealthy
-            self.postpath = route.split(b"/")
         except errors.RegistryError as error:
-            content = failures.fail(self, Failure(error))
-            self.write(content)
+            self.write(failures.fail(self, error))
             self.finish()
             return
-        self.render(site.resource)
+        site.resource.render(self)
 
     def routed(self, handler: str, route: str) -> None:
         """Note what answers.
@@ -123,8 +122,8 @@ class Request(ServerRequest):
         for observer in self.site.observers:
             observer.routed(self, route)
 
-    def _route(self) -> bytes:
-        """Return the decoded path below ``http.prefix``, less its first slash."""
+    def _route(self) -> str:
+        """Return the decoded path below ``http.prefix``, with its first slash."""
         path = self.path
         if b"%" in path:
             lower = path.lower()
@@ -135,11 +134,12 @@ class Request(ServerRequest):
         # Werkzeug passes over any number of slashes at the beginning; what stands before us may not.
         if not path.isascii() or not path.startswith(prefix) or path.startswith(prefix + b"/"):
             raise errors.NameUnknown()
-        return path[len(prefix) :]
+        return str(path[len(prefix) - 1 :], "ascii")
 
-    def getRequestHostname(self) -> bytes:
-        """Return what Klein calls the server by; routes do not depend on it."""
-        return b"localhost"
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has its answer, or is gone."""
+        return bool(self.finished or self._disconnected)
 
     def certificate_subject(self) -> str | None:
         """Return the subject of the client's TLS certificate (RFC 4514); None where it showed none that counts."""
@@ -200,7 +200,7 @@ class Request(ServerRequest):
             self.channel.linger()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Note that the client is gone.  Klein cancels what was answering it."""
+        """Note that the client is gone.  What was answering it is cancelled."""
         if self._begun and not self.finished:
             self.site.log(self)
         super().connectionLost(reason)
