@@ -32,7 +32,7 @@ FLOORS = {
     ),
     1: ("interfaces",),
     2: ("plugins",),
-    3: ("storage", "auth", "health", "notify", "cache", "telemetry"),
+    3: ("storage", "objects", "auth", "health", "notify", "cache", "telemetry"),
     4: ("content",),
     5: ("web",),
     6: (

@@ -168,6 +168,31 @@ class ILocalFiles(Interface):
         """
 
 
+class IOrderedListing(Interface):
+    """A driver that can list a part of a large directory for what that part costs."""
+
+    def list_after(path: str, after: str, limit: int) -> Awaitable[list[str]]:
+        """Return names directly below a directory, in byte order, the first ones that come after *after*.
+
+        :param after: a name, or any text; empty for the beginning.
+        :param limit: names at most, 1 or more.  Fewer than that means that there are no more.
+        :returns: none where there is no directory.
+        """
+
+
+class IRedirects(Interface):
+    """A driver whose files can be had from elsewhere by those who are told where."""
+
+    def redirect(path: str, method: str) -> Awaitable[str | None]:
+        """Return a URL that answers for a file as a client expects it to, ranges included, for some minutes.
+
+        Whoever has the URL needs nothing else.  Whether there is such a file is not looked at.
+
+        :param method: ``GET`` or ``HEAD``.
+        :returns: None where there is no such URL for this file.
+        """
+
+
 class ITidying(Interface):
     """A driver that keeps files of its own, of which a process that was killed may leave some behind."""
 

@@ -81,6 +81,9 @@ class StorageCase(ClosingCase):
     """A driver made anew for each test, and what the tests of the contract are written with."""
 
     driver: IStorageDriver
+    #: Whether a directory goes in one step.  A driver over a store that removes objects one by one sets this to
+    #: False, and those who list the directory meanwhile see what is left of it.
+    deletes_at_once = True
 
     def make_driver(self) -> IStorageDriver:
         """Return a driver that is prepared and holds nothing.  It is closed when the test ends."""

@@ -98,9 +98,10 @@ class WantedContract(StorageCase):
     async def test_discard_against_touch(self) -> None:
         """Of a touch and a discard at once, either the touch finds nothing or the file stays."""
         for number in range(60):
+            await self.driver.write(f"/race/{number}/data", b"content", durable=False)
+        moment = await self._moment_after("/race/59/data")
+        for number in range(60):
             path = f"/race/{number}/data"
-            await self.driver.write(path, b"content", durable=False)
-            moment = await self._moment_after(path)
             touching = started(self.driver.touch([path]))
             discarding = started(self.driver.discard(path, moment))
             (touched,), discarded = await touching, await discarding
@@ -111,9 +112,10 @@ class WantedContract(StorageCase):
     async def test_discard_against_write(self) -> None:
         """A file that is put in the place of another while that is discarded is there afterwards."""
         for number in range(60):
+            await self.driver.write(f"/race/{number}/data", b"old", durable=False)
+        moment = await self._moment_after("/race/59/data")
+        for number in range(60):
             path = f"/race/{number}/data"
-            await self.driver.write(path, b"old", durable=False)
-            moment = await self._moment_after(path)
             await self.driver.write("/race/new", b"new", durable=False)
             putting = (
                 self.driver.write(path, b"new", durable=False)

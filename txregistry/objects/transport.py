@@ -1,0 +1,280 @@
+"""HTTP to an object store: one pool of connections, bounded in time, in what is read, and in what is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeAlias, TypeVar
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, DeferredSemaphore
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IPolicyForHTTPS, IResponse
+
+from txregistry import errors
+from txregistry.objects.bodies import PiecesProducer, StreamBody, named
+from txregistry.objects.retries import Retries
+
+T = TypeVar("T")
+
+_log = Logger()
+
+#: Requests whose answers are waited for at once; streams that are being read do not count.
+_AT_ONCE = 64
+#: Seconds that a connection may take to be made, and is kept for the next request.
+_CONNECTING = 5.0
+_KEPT = 50.0
+#: Seconds for which nothing may move before a try counts as failed.
+PATIENCE = 8.0
+#: Bytes of an answer that are read at most where nothing else is said.
+_LONGEST = 4 * 1024 * 1024
+#: Answers that say nothing about a second try (RFC 9110, 15.5.9 and 15.6; RFC 6585, 4).
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@frozen
+class Request:
+    """A request, signed and ready to be sent.
+
+    :param headers: without ``Content-Length`` and ``Host``.
+    :param pieces: the body, one after the other.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(factory=dict)
+    pieces: Sequence[bytes] = ()
+
+
+Prepare: TypeAlias = Callable[[], Awaitable[Request]]
+"""Makes a request for one try: a signature has a time in it."""
+
+
+@frozen
+class Answer:
+    """An answer, read to its end.
+
+    :param tries: how often it was asked: after the first, what the others did is not known.
+    """
+
+    status: int
+    headers: Headers
+    content: bytes
+    tries: int = 1
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header; None where there is none."""
+        return header(self.headers, name)
+
+    @property
+    def date(self) -> float:
+        """What the store's clock showed, in seconds since the epoch; 0 where it does not say."""
+        return date(self.header("Date"))
+
+
+@frozen
+class Stream:
+    """An answer whose body is still to come.  The body is to be closed."""
+
+    status: int
+    headers: Headers
+    body: StreamBody
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header; None where there is none."""
+        return header(self.headers, name)
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """Return the last value of a header; None where there is none."""
+    values = headers.getRawHeaders(name)
+    return values[-1] if values else None
+
+
+def date(text: str | None) -> float:
+    """Return the time of an HTTP date, in seconds since the epoch; 0 for none."""
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+class Transport:
+    """Sends requests, and sends them again when that may help.
+
+    :param reactor: what connects and tells the time.
+    :param retries: when a request is sent again.
+    :param policy: which TLS certificates will do; by default those of the system's authorities.
+    :param is_passing: whether an answer, beside those whose status says so, tells of trouble that may pass.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        retries: Retries,
+        policy: IPolicyForHTTPS | None = None,
+        is_passing: Callable[[Answer], bool] = lambda answer: False,
+    ) -> None:
+        self._reactor = reactor
+        self._retries = retries
+        self._is_passing = is_passing
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = _AT_ONCE
+        self._pool.cachedConnectionTimeout = _KEPT  # type: ignore[assignment]
+        # Whether to repeat a request is not the pool's to decide.
+        self._pool.retryAutomatically = False
+        self._agent = Agent(
+            reactor,
+            policy or BrowserLikePolicyForHTTPS(),
+            connectTimeout=_CONNECTING,
+            pool=self._pool,
+        )
+        self._slots = DeferredSemaphore(_AT_ONCE)
+
+    async def close(self) -> None:
+        """Close the connections that nothing uses."""
+        await self._pool.closeCachedConnections()
+
+    async def ask(
+        self,
+        path: str,
+        prepare: Prepare,
+        patience: float = PATIENCE,
+        once: bool = False,
+        limit: int = _LONGEST,
+    ) -> Answer:
+        """Send a request, and return its answer, whatever its status, unless that is one of passing trouble.
+
+        :param path: what it is about, for errors.
+        :param prepare: makes it, for each try.
+        :param patience: seconds for which neither a byte of the request may leave nor one of the answer come.
+        :param once: do not try again.
+        :param limit: bytes of the answer that are read.
+        :raises txregistry.errors.StorageUnavailable: no try came through; what became of them is not known.
+        :raises txregistry.errors.StorageFault: the answer is too long.
+        """
+
+        async def attempt(tries: int) -> Answer:
+            await self._slots.acquire()
+            try:
+                stream = await self._send(path, await prepare(), patience)
+                content = await _content(stream, limit)
+            finally:
+                self._slots.release()
+            return self._judged(path, Answer(stream.status, stream.headers, content, tries))
+
+        return await self._persistently(path, attempt, once)
+
+    async def open(self, path: str, prepare: Prepare, patience: float = PATIENCE) -> Stream:
+        """Send a request, and return its answer when the head of it is there; as :meth:`ask` otherwise.
+
+        What happens to the body from then on is not tried again here.
+
+        :raises Refused: the answer has a status of 400 or more.
+        """
+
+        async def attempt(tries: int) -> Stream:
+            await self._slots.acquire()
+            try:
+                stream = await self._send(path, await prepare(), patience)
+                if stream.status < 400:
+                    return stream
+                content = await _content(stream, _LONGEST)
+            finally:
+                self._slots.release()
+            raise Refused(self._judged(path, Answer(stream.status, stream.headers, content, tries)))
+
+        return await self._persistently(path, attempt, once=False)
+
+    async def _persistently(self, path: str, attempt: Callable[[int], Awaitable[T]], once: bool) -> T:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                result = await attempt(tries)
+            except errors.StorageUnavailable as error:
+                if once:
+                    raise
+                await self._pause(path, tries, error.reason)
+            else:
+                self._retries.budget.earn()
+                return result
+
+    def _judged(self, path: str, answer: Answer) -> Answer:
+        """Return an answer.
+
+        :raises txregistry.errors.StorageUnavailable: it tells of trouble that may pass.
+        """
+        if answer.status in _PASSING or self._is_passing(answer):
+            raise errors.StorageUnavailable(path, f"the store answers {answer.status}")
+        return answer
+
+    async def _pause(self, path: str, tries: int, reason: str) -> None:
+        """Wait until it is time for another try.
+
+        :raises txregistry.errors.StorageUnavailable: there is to be none.
+        """
+        seconds = self._retries.wait(tries)
+        if seconds is None:
+            raise errors.StorageUnavailable(path, reason)
+        _log.debug(
+            "{path}: {reason}; trying again in {seconds:.2f} s", path=path, reason=reason, seconds=seconds
+        )
+        await deferLater(self._reactor, seconds, lambda: None)
+
+    async def _send(self, path: str, request: Request, patience: float) -> Stream:
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = True
+            asking.cancel()
+
+        def progress() -> None:
+            if late.active():
+                late.reset(patience)
+
+        headers = Headers({name: [value] for name, value in request.headers.items()})
+        # What comes is read as it is, without a limit on what it could unfold to.
+        headers.setRawHeaders("Accept-Encoding", ["identity"])
+        late = self._reactor.callLater(patience, give_up)
+        try:
+            producer = PiecesProducer(request.pieces, progress) if request.pieces else None
+            asking = self._agent.request(
+                request.method.encode("ascii"), request.url.encode("ascii"), headers, producer
+            )
+            response: IResponse = await asking
+        except CancelledError:
+            if not given_up:
+                raise
+            raise errors.StorageUnavailable(path, f"no answer within {patience:g} s") from None
+        except Exception as error:
+            reason = f"no answer within {patience:g} s" if given_up else named(error)
+            raise errors.StorageUnavailable(path, reason) from error
+        finally:
+            if late.active():
+                late.cancel()
+        body = StreamBody(path, self._reactor, patience)
+        response.deliverBody(body)
+        return Stream(response.code, response.headers, body)
+
+
+async def _content(stream: Stream, limit: int) -> bytes:
+    try:
+        return await stream.body.rest(limit)
+    finally:
+        await stream.body.close()
+
+
+class Refused(Exception):
+    """A stream was asked for, and the answer is another.
+
+    :param answer: which.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
