@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import (
     AcceptableCiphers,
     Certificate,
@@ -16,6 +17,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from txregistry.auth import files
 from txregistry.config.schema import Tls
@@ -30,6 +32,7 @@ _VERSIONS = {"tls1.2": TLSVersion.TLSv1_2, "tls1.3": TLSVersion.TLSv1_3}
 _MODERN = [name for name in CIPHER_SUITES.values() if name]
 
 
+@implementer(IOpenSSLContextFactory)
 class ServerCertificates:
     """The context of each new connection: what ``http.tls`` describes, as the files are now.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
@@ -17,6 +17,8 @@ from txregistry import errors
 from txregistry.content.links import InThread
 from txregistry.interfaces import IFileReader
 from txregistry.ranges import ByteRange
+from txregistry.web.pace import LEAST_RATE
+from txregistry.web.taken import taken
 
 _PIECE = 256 * 1024
 #: Bytes that the kernel is asked to send between two looks at the event loop.
@@ -28,7 +30,7 @@ class Drain:
     """Tells when a client can be sent more.
 
     :param request: the request being answered; no one else may register a producer with it.
-    :param timeout: seconds without progress after which the connection is aborted.
+    :param timeout: seconds of so little progress after which the connection is aborted.
     """
 
     def __init__(self, request: Any, timeout: float) -> None:
@@ -37,6 +39,8 @@ class Drain:
         self._full = False
         self._gone = False
         self._waiting: Deferred[None] | None = None
+        self._stalled: IDelayedCall | None = None
+        self._taken: int | None = None
         request.registerProducer(self, True)
 
     async def ready(self) -> None:
@@ -80,17 +84,30 @@ class Drain:
         self._wake()
 
     async def _wait(self) -> None:
-        stalled = self._request.site.reactor.callLater(self._timeout, self._abort)
+        self._look_later()
         self._waiting = Deferred()
         try:
             await self._waiting
         finally:
             self._waiting = None
-            if stalled.active():
-                stalled.cancel()
+            if self._stalled is not None and self._stalled.active():
+                self._stalled.cancel()
 
-    def _abort(self) -> None:
-        self._request.channel.transport.abortConnection()
+    def _look_later(self) -> None:
+        self._taken = taken(self._request.channel.transport)
+        self._stalled = self._request.site.reactor.callLater(self._timeout, self._look)
+
+    def _look(self) -> None:
+        """Give up a client that takes nothing, or next to nothing.
+
+        The kernel says that there is room when a third of megabytes is free, which takes a slow client minutes.
+        """
+        transport = self._request.channel.transport
+        before, now = self._taken, taken(transport)
+        if before is not None and now is not None and now - before >= LEAST_RATE * self._timeout:
+            self._look_later()
+        else:
+            transport.abortConnection()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.called:
