@@ -5,8 +5,8 @@ Methods that do work return awaitables; an implementation may write ``async def`
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.plugin import IPlugin
@@ -14,6 +14,8 @@ from zope.interface import Attribute, Interface
 
 from txregistry.access import Access, Attempt, Decision, Identity
 from txregistry.events import Event
+
+T = TypeVar("T")
 
 
 @frozen
@@ -190,6 +192,19 @@ class IRedirects(Interface):
 
         :param method: ``GET`` or ``HEAD``.
         :returns: None where there is no such URL for this file.
+        """
+
+
+class IBatching(Interface):
+    """A driver whose calls block a thread, so that several in a row are best made on one.
+
+    In a batch its methods are called on whatever thread the batch is on.
+    """
+
+    def batch(work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Return the result of *work*, which awaits one call of this driver after the other.
+
+        Cancelling this does not stop *work* once a thread has it.
         """
 
 

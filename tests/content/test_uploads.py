@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from tests.content.case import CONTENT, NAME, OTHER, ContentCase, Pieces, SlowDriver, in_thread, pieces
 from txregistry import errors
-from txregistry.content import layout
+from txregistry.content import layout, uploads
 from txregistry.content.registry import Registry
 from txregistry.content.uploads import Uploads
 from txregistry.digest import Digest, Digester
@@ -195,6 +195,20 @@ class TestCommit(UploadCase):
 
 class TestResume(UploadCase):
     """A session that goes on in a later request, perhaps of another process."""
+
+    def setUp(self) -> None:
+        """Make every session one that is worth keeping."""
+        super().setUp()
+        self.patch(uploads, "WORTH_KEEPING", 1)
+
+    def test_small(self) -> None:
+        """Of a few bytes neither syncs nor hashes are made before there is a blob; they are hashed again."""
+        self.patch(uploads, "WORTH_KEEPING", HALF + 1)
+        upload = self.upload(CONTENT[:HALF])
+        self.assertEqual(self.driver.calls[1:], [])
+        self.run_now(self.send(upload.id, CONTENT[HALF:], Digest.of(CONTENT)))
+        self.assertIn(("sync", layout.upload_data(NAME, upload.id)), self.driver.calls)
+        self.assertEqual(self.bytes_of(Digest.of(CONTENT)), CONTENT)
 
     def test_state_is_taken_up(self) -> None:
         """A later request goes on with the hash where it was, and reads nothing again."""
@@ -520,6 +534,7 @@ class TestTrouble(UploadCase):
 
     def test_sync_fails_at_close(self) -> None:
         """Bytes of which no one knows whether they are durable are not acknowledged, and are gone."""
+        self.patch(uploads, "WORTH_KEEPING", 1)
         upload = self.upload()
         self.driver.failing["sync", "data"] = errors.StorageFault("/x", "I/O error")
         self.raises(errors.StorageFault, self.send(upload.id, CONTENT))

@@ -11,6 +11,7 @@ from txregistry.content.facts import Facts
 from txregistry.content.links import Links
 from txregistry.digest import Digest
 from txregistry.reference import RepositoryName
+from txregistry.storage.batches import together
 
 _log = Logger()
 
@@ -52,6 +53,9 @@ class Blobs:
             before anything is said of it, and has it forgotten if it is wrong.
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
         """
+        return await together(self.links.driver, self._find(name, digest, remembered))
+
+    async def _find(self, name: RepositoryName, digest: Digest, remembered: bool) -> Blob:
         target = await self._target(name, digest)
         if target is None:
             raise errors.BlobUnknown({"digest": str(digest)})
@@ -77,6 +81,9 @@ class Blobs:
 
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
         """
+        return await together(self.links.driver, self._keep(name, digest))
+
+    async def _keep(self, name: RepositoryName, digest: Digest) -> Blob:
         target = await self._target(name, digest)
         if target is None:
             raise errors.BlobUnknown({"digest": str(digest)})
@@ -105,6 +112,9 @@ class Blobs:
 
         :param source: the repository that has it; None for whichever has.
         """
+        return await together(self.links.driver, self._mount(source, target, digest))
+
+    async def _mount(self, source: RepositoryName | None, target: RepositoryName, digest: Digest) -> bool:
         stored = digest if source is None else await self._target(source, digest)
         if stored is None:
             return False
@@ -119,6 +129,9 @@ class Blobs:
 
         :raises txregistry.errors.BlobUnknown: the repository has none of that digest.
         """
+        return await together(self.links.driver, self._delete(name, digest))
+
+    async def _delete(self, name: RepositoryName, digest: Digest) -> None:
         await self.find(name, digest)
         if not await self.links.delete(layout.layer_link(name, digest)):
             raise errors.BlobUnknown({"digest": str(digest)})

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from txregistry.digest import Digest
 from txregistry.interfaces import ICache
+from txregistry.storage.batches import leave
 
 #: Bytes beyond which a manifest is not kept.
 _MANIFEST_LIMIT = 64 * 1024
@@ -27,7 +28,7 @@ class Facts:
 
     async def size(self, digest: Digest) -> int | None:
         """Return the size of a blob, in bytes; None where it is not known."""
-        known = None if self.cache is None else await self.cache.get(_size(digest))
+        known = await self._get(_size(digest))
         if known is None or not known.isdigit() or len(known) > _DIGITS:
             return None
         return int(known)
@@ -35,11 +36,13 @@ class Facts:
     async def note_size(self, digest: Digest, size: int) -> None:
         """Remember the size of a blob.  That of an empty one is not: nothing would be read to send it."""
         if self.cache is not None and size:
+            await leave()
             await self.cache.put(_size(digest), b"%d" % size)
 
     async def forget_size(self, digest: Digest) -> None:
         """Forget the size of a blob: its bytes are gone, or are others."""
         if self.cache is not None:
+            await leave()
             await self.cache.forget(_size(digest))
 
     async def manifest(self, stored: Digest, digest: Digest) -> bytes | None:
@@ -48,13 +51,20 @@ class Facts:
         :param stored: the digest that it is stored by.
         :param digest: the digest that it is asked for by.
         """
-        known = None if self.cache is None else await self.cache.get(_manifest(stored))
+        known = await self._get(_manifest(stored))
         return known if known is not None and Digest.of(known, digest.algorithm) == digest else None
 
     async def note_manifest(self, stored: Digest, content: bytes) -> None:
         """Remember a manifest's bytes, unless they are many."""
         if self.cache is not None and len(content) <= _MANIFEST_LIMIT:
+            await leave()
             await self.cache.put(_manifest(stored), content)
+
+    async def _get(self, key: str) -> bytes | None:
+        if self.cache is None:
+            return None
+        await leave()
+        return await self.cache.get(key)
 
 
 def _size(digest: Digest) -> str:

@@ -16,6 +16,7 @@ from txregistry.digest import Digest, Digester
 from txregistry.interfaces import FileInfo, IStorageDriver
 from txregistry.manifest import SIZE_LIMIT
 from txregistry.reference import RepositoryName
+from txregistry.storage.batches import place
 
 _log = Logger()
 
@@ -120,10 +121,13 @@ class InThread(Protocol):
 
 
 async def concurrently(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
-    """Return what *work* makes of each of *items*, a few at a time.
+    """Return what *work* makes of each of *items*, a few at a time; in a batch, one after the other.
 
     The first that fails ends it, and its exception is raised.
     """
+
+    if place() is not None:
+        return [await work(item) for item in items]
 
     async def one(item: T) -> R:
         return await work(item)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
@@ -19,10 +20,12 @@ from txregistry.content.tags import Tags
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
 from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
-from txregistry.storage.files import uncancelled
+from txregistry.storage.batches import together, uncancelled
 from txregistry.validation import Rules
 
 _log = Logger()
+
+T = TypeVar("T")
 
 #: Bytes beyond which a manifest is parsed and hashed in a thread: below, the hop would take longer.
 _READ_AT_ONCE = 64 * 1024
@@ -91,8 +94,14 @@ class Manifests:
         :raises txregistry.errors.ManifestUnknown: there is none of that tag or digest.
         :raises txregistry.errors.StorageFault: what is stored is not what was pushed.
         """
+        return await together(
+            self.links.driver, self._find(name, reference, self.facts if remembered else None)
+        )
+
+    async def _find(
+        self, name: RepositoryName, reference: Tag | Digest, facts: Facts | None
+    ) -> StoredManifest:
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
-        facts = self.facts if remembered else None
         if digest is None or (content := await self.links.manifest(name, digest, facts)) is None:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
         try:
@@ -139,7 +148,7 @@ class Manifests:
             raise errors.ManifestTooLarge(message="too large to be listed as a referrer")
         # To its end even if the client goes: what was begun must be whole, or not be there.
         storing = self._store(name, reference, tags, allows, parsed, digest)
-        await uncancelled(storing)
+        await uncancelled(self._in_turn(name, storing))
         return Pushed(digest, parsed.subject)
 
     async def delete(self, name: RepositoryName, reference: Tag | Digest) -> list[Tag]:
@@ -149,15 +158,16 @@ class Manifests:
         :raises txregistry.errors.ManifestUnknown: there is none of that tag or digest.
         :raises txregistry.errors.Denied: a tag that would go is protected.
         """
-        async with self._lock(name):
-            if isinstance(reference, Tag):
-                await self._require_movable(name, [reference], None)
-                gone = [reference] if await self.tags.delete(name, reference) else None
-            else:
-                gone = await self._delete_revision(name, reference)
+        gone = await uncancelled(self._in_turn(name, self._delete(name, reference)))
         if gone is None:
             raise errors.ManifestUnknown({"name": name, "reference": str(reference)})
         return gone
+
+    async def _delete(self, name: RepositoryName, reference: Tag | Digest) -> list[Tag] | None:
+        if isinstance(reference, Digest):
+            return await self._delete_revision(name, reference)
+        await self._require_movable(name, [reference], None)
+        return [reference] if await self.tags.delete(name, reference) else None
 
     async def index_referrers(self, name: RepositoryName) -> int:
         """Note again which manifests of a repository refer to others; return how many do.
@@ -197,27 +207,26 @@ class Manifests:
         parsed: manifest.Manifest,
         digest: Digest,
     ) -> None:
-        async with self._lock(name):
-            if allows is not None and not allows(await self._current(name, reference)):
-                raise errors.PreconditionFailed
-            pointed = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
-            await self._require_movable(name, pointed, digest)
-            needed = await self._require_references(name, parsed)
-            link, path = layout.revision_link(name, digest), layout.blob_data(digest)
-            is_new = await self.links.read(link) is None
-            await self.links.driver.write(path, parsed.content)
-            if parsed.subject is not None:
-                # Before the link: an entry without one is not listed, a manifest without an entry never would be.
-                await self.referrers.add(name, parsed.subject, parsed.referrer(digest))
-            await self.links.write(link, digest)
-            gone = await self._gone({digest: [path], **needed})
-            if gone:
-                # A collection was faster than this; no one has been told of the manifest.
-                if is_new:
-                    await self.links.delete(link)
-                raise errors.ManifestBlobUnknown([str(one) for one in gone])
-            for tag in pointed:
-                await self.tags.point(name, tag, digest)
+        if allows is not None and not allows(await self._current(name, reference)):
+            raise errors.PreconditionFailed
+        pointed = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
+        await self._require_movable(name, pointed, digest)
+        needed = await self._require_references(name, parsed)
+        link, path = layout.revision_link(name, digest), layout.blob_data(digest)
+        is_new = await self.links.read(link) is None
+        await self.links.driver.write(path, parsed.content)
+        if parsed.subject is not None:
+            # Before the link: an entry without one is not listed, a manifest without an entry never would be.
+            await self.referrers.add(name, parsed.subject, parsed.referrer(digest))
+        await self.links.write(link, digest)
+        gone = await self._gone({digest: [path], **needed})
+        if gone:
+            # A collection was faster than this; no one has been told of the manifest.
+            if is_new:
+                await self.links.delete(link)
+            raise errors.ManifestBlobUnknown([str(one) for one in gone])
+        for tag in pointed:
+            await self.tags.point(name, tag, digest)
 
     async def _current(self, name: RepositoryName, reference: Tag | Digest) -> Digest | None:
         digest = await self.tags.resolve(name, reference) if isinstance(reference, Tag) else reference
@@ -294,9 +303,13 @@ class Manifests:
     async def _has(self, name: RepositoryName, digest: Digest) -> bool:
         return await self._places(name, digest) is not None
 
-    def _lock(self, name: RepositoryName) -> DeferredLock:
-        """Return what keeps a tag from being pointed to a manifest that is being deleted."""
+    async def _in_turn(self, name: RepositoryName, work: Coroutine[Any, Any, T]) -> T:
+        """Do *work*, no other change of the repository coming between.
+
+        Else a tag could be pointed to a manifest that is being deleted.
+        """
         lock = self._locks.get(name)
         if lock is None:
             lock = self._locks[name] = DeferredLock()
-        return lock
+        async with lock:
+            return await together(self.links.driver, work)

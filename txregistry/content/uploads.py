@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from attrs import field, frozen, mutable
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txregistry import errors
@@ -22,10 +23,14 @@ from txregistry.content.links import InThread, Links
 from txregistry.digest import CANONICAL, Digest, Digester
 from txregistry.interfaces import IFileWriter, IStorageDriver
 from txregistry.reference import RepositoryName
+from txregistry.storage.batches import leave, together, uncancelled
 
 _log = Logger()
 
 _STATE_LIMIT = 1024
+#: Bytes below which what a request acknowledged is neither synced nor is its hash saved: it is read again faster than
+#: that, and after a loss of power sent again.
+WORTH_KEEPING = 1024 * 1024
 _REREAD = 1024 * 1024
 
 
@@ -83,6 +88,9 @@ class Uploads:
 
         :raises txregistry.errors.BlobUploadUnknown: there is none of that id.
         """
+        return await together(self.driver, self._find(name, upload_id))
+
+    async def _find(self, name: RepositoryName, upload_id: str) -> Upload:
         started = await self._started(name, upload_id)
         return Upload(name, upload_id, await self._size(name, upload_id), started)
 
@@ -93,6 +101,10 @@ class Uploads:
         :raises txregistry.errors.BlobUploadUnknown: there is none of that id.
         :raises txregistry.errors.UploadBusy: it is open already.
         """
+        opening = together(self.driver, self._open(name, upload_id, algorithm))
+        return await uncancelled(opening, undo=_let_go)
+
+    async def _open(self, name: RepositoryName, upload_id: str, algorithm: str) -> UploadSession:
         try:
             writer = await self.driver.open_writer(layout.upload_data(name, upload_id))
         except errors.FileBusy:
@@ -116,6 +128,9 @@ class Uploads:
         :raises txregistry.errors.BlobUploadUnknown: there is none of that id.
         :raises txregistry.errors.UploadBusy: it is being written to.
         """
+        await together(self.driver, self._cancel(name, upload_id))
+
+    async def _cancel(self, name: RepositoryName, upload_id: str) -> None:
         session = await self.open(name, upload_id)
         await session.drop()
 
@@ -135,8 +150,12 @@ class Uploads:
     async def _digester(self, session: UploadSession) -> Digester | None:
         """Return a digester of all that is stored; None where that would have to be read."""
         algorithm = session.algorithm
-        if session.offset == 0:
-            return Digester(algorithm)
+        if session.offset < WORTH_KEEPING:
+            digester = Digester(algorithm)
+            if session.offset:
+                path = layout.upload_data(session.repository, session.id)
+                digester.update(await self.driver.read(path, WORTH_KEEPING))
+            return digester
         try:
             state = await self.driver.read(session.state_path, _STATE_LIMIT)
             digester = Digester.restore(algorithm, state)
@@ -161,7 +180,7 @@ class UploadSession:
     _opened_at: int = field(init=False)
     _written: bool = False
     _ended: bool = False
-    _done: bool = False
+    _closed: bool = False
 
     def __attrs_post_init__(self) -> None:
         self._opened_at = self._writer.offset
@@ -195,17 +214,20 @@ class UploadSession:
             raise
 
     async def commit(self, digest: Digest) -> Blob:
-        """Make what is stored a blob of the repository, and end the session.
+        """Make what is stored a blob of the repository, and end the session; it is closed whatever happens.
 
         :raises txregistry.errors.DigestInvalid: the bytes have another digest; the session is gone.
         :raises txregistry.errors.BlobUploadUnknown: someone has removed the session meanwhile.
         :raises txregistry.errors.StorageError: it could not be made durable; the session is gone.
         """
-        if not await self._verify(digest):
-            await self.drop()
-            raise errors.DigestInvalid({"digest": str(digest)})
+        self._closed = True
+        return await together(self.uploads.driver, self._commit(digest))
+
+    async def _commit(self, digest: Digest) -> Blob:
         driver, path, size = self.uploads.driver, layout.blob_data(digest), self.offset
         try:
+            if not await self._verify(digest):
+                raise errors.DigestInvalid({"digest": str(digest)})
             await self._writer.sync()
             # Whoever asks from here on, after a crash too, is told that there is no session, not that there
             # is one of no bytes.
@@ -213,31 +235,38 @@ class UploadSession:
             await driver.move(layout.upload_data(self.repository, self.id), path)
             await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
         except errors.PathUnknown:
-            await self.drop()
             raise errors.BlobUploadUnknown({"id": self.id}) from None
-        except errors.StorageError:
-            await self.drop()
-            raise
-        await self.drop()
+        finally:
+            await self._drop()
         return Blob(digest, size, path)
 
     async def close(self) -> None:
-        """Let go of the session.  What was stored stays, for a later request to go on from."""
+        """Let go of the session.  What was stored stays, for a later request to go on from.
+
+        More than once is harmless.
+        """
+        if not self._closed:
+            self._closed = True
+            await together(self.uploads.driver, self._close())
+
+    async def _close(self) -> None:
         try:
-            if self._written and not self._done:
+            if self._written and self.offset >= WORTH_KEEPING:
                 await self._writer.sync()
                 await self._save_state()
         except errors.StorageError:
-            await self.drop()
+            await self._drop()
             raise
         finally:
             await self._writer.close()
 
     async def drop(self) -> None:
-        """End the session and forget what is left of it.  More than once is harmless."""
-        if self._done:
-            return
-        self._done = True
+        """Close the session, end it and forget what is left of it, unless it was closed already."""
+        if not self._closed:
+            self._closed = True
+            await together(self.uploads.driver, self._drop())
+
+    async def _drop(self) -> None:
         # While it is still held, so that no other request opens what is about to be removed.
         await self._end()
         await self._writer.close()
@@ -268,6 +297,7 @@ class UploadSession:
         return (await self._reread(digest.algorithm)).matches(digest)
 
     async def _reread(self, algorithm: str) -> Digester:
+        await leave()
         digester = Digester(algorithm)
         reader = await self.uploads.driver.open_reader(layout.upload_data(self.repository, self.id))
         try:
@@ -284,3 +314,7 @@ class UploadSession:
             except errors.StorageError as error:
                 # The bytes are stored; without this the next request reads them again, no more.
                 _log.warn("cannot save the hash of upload {upload}: {error}", upload=self.id, error=error)
+
+
+def _let_go(session: UploadSession) -> None:
+    Deferred.fromCoroutine(session.close())

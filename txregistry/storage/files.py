@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txregistry.interfaces import IFileReader, IFileWriter
+from txregistry.storage.batches import uncancelled
 
 T = TypeVar("T")
 
@@ -122,28 +122,6 @@ class FileWriter:
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IFileWriter`."""
         await self._file.close()
-
-
-def uncancelled(work: Coroutine[Any, Any, T], undo: Callable[[T], None] | None = None) -> Deferred[T]:
-    """Return the result of *work*, which goes on to its end even if that is cancelled.
-
-    :param undo: what is then done with the result.
-    """
-    result: Deferred[T] = Deferred()
-    inner = Deferred.fromCoroutine(work)
-
-    def succeeded(value: T) -> None:
-        if not result.called:
-            result.callback(value)
-        elif undo is not None:
-            undo(value)
-
-    def failed(failure: Failure) -> None:
-        if not result.called:
-            result.errback(failure)
-
-    inner.addCallbacks(succeeded, failed)
-    return result
 
 
 def create(local: str) -> int:

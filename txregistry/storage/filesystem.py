@@ -17,7 +17,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from zope.interface import implementer
@@ -25,6 +26,7 @@ from zope.interface import implementer
 from txregistry import errors, paths
 from txregistry.interfaces import (
     FileInfo,
+    IBatching,
     IFileReader,
     IFileWriter,
     ILocalFiles,
@@ -32,6 +34,8 @@ from txregistry.interfaces import (
     ITidying,
     IWritability,
 )
+from txregistry.storage import batches
+from txregistry.storage.batches import uncancelled
 from txregistry.storage.files import (
     FileReader,
     FileWriter,
@@ -40,7 +44,6 @@ from txregistry.storage.files import (
     open_regular,
     read_all,
     sync_directory,
-    uncancelled,
     write_all,
 )
 from txregistry.storage.listings import Listings, is_local
@@ -87,7 +90,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
     return FilesystemDriver(root, Threads(reactor, threads, "txregistry-filesystem"))
 
 
-@implementer(IStorageDriver, ILocalFiles, ITidying, IWritability)
+@implementer(IStorageDriver, IBatching, ILocalFiles, ITidying, IWritability)
 class FilesystemDriver:
     """Files below a root directory.
 
@@ -166,7 +169,7 @@ class FilesystemDriver:
 
         def rename() -> None:
             directory = os.path.dirname(local)
-            if os.path.isdir(directory) or not self._place_with_directories(temporary, local):
+            if os.path.isdir(directory) or not self._place_with_directories(temporary, local, durable):
                 self._make_directory(directory)
                 with replacing(local):
                     os.rename(temporary, local)
@@ -267,13 +270,14 @@ class FilesystemDriver:
         def delete() -> None:
             # A directory leaves in one rename, so that no one meets half of it.
             is_directory = stat.S_ISDIR(os.lstat(local).st_mode)
-            if is_directory:
+            is_tree = is_directory and not _remove_empty(local)
+            if is_tree:
                 os.rename(local, trash)
-            else:
+            elif not is_directory:
                 os.unlink(local)
             if durable:
                 sync_directory(os.path.dirname(local))
-            if is_directory:
+            if is_tree:
                 shutil.rmtree(trash, ignore_errors=True)
 
         await self._run(path, delete)
@@ -292,8 +296,18 @@ class FilesystemDriver:
     def _fresh(self, folder: str) -> str:
         return os.path.join(self._root, folder, f"{self._prefix}-{next(self._numbers):x}")
 
+    def batch(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """See :class:`~txregistry.interfaces.IBatching`."""
+        return batches.run(self._threads, work)
+
     async def _run(self, path: str, work: Callable[..., T], *args: Any) -> T:
-        return await self._threads.run(_translated, path, work, *args)
+        place = batches.place()
+        if place is None:
+            return await self._threads.run(_translated, path, work, *args)
+        if place is batches.Place.THREAD:
+            return _translated(path, work, *args)
+        result: T = await batches.Blocking(partial(_translated, path, work, *args))
+        return result
 
     def _make_directory(self, directory: str) -> None:
         """Make a directory and its parents, each synced into the one above before this returns.
@@ -318,7 +332,7 @@ class FilesystemDriver:
             finally:
                 self._making.pop(directory, None)
 
-    def _place_with_directories(self, temporary: str, local: str) -> bool:
+    def _place_with_directories(self, temporary: str, local: str, durable: bool) -> bool:
         """Put a file in place together with the directories above it that are missing, all in one rename.
 
         So no one meets them without it, not even after a crash: the directory of a new tag is the tag.
@@ -339,18 +353,19 @@ class FilesystemDriver:
             try:
                 os.makedirs(os.path.dirname(file))
                 os.rename(temporary, file)
-                for directory in missing[1:]:
+                for directory in missing[1:] if durable else ():
                     sync_directory(tree + directory[len(top) :])
                 try:
                     os.rename(tree, top)
                 except OSError:
                     os.rename(file, temporary)
                     return False
-                try:
-                    sync_directory(parent)
-                except OSError:
-                    os.rename(top, tree)
-                    raise
+                if durable:
+                    try:
+                        sync_directory(parent)
+                    except OSError:
+                        os.rename(top, tree)
+                        raise
             finally:
                 for directory in missing:
                     self._making.pop(directory, None)
@@ -385,6 +400,17 @@ def _persistently(work: Callable[[], T]) -> T:
         except FileNotFoundError:
             continue
     return work()
+
+
+def _remove_empty(directory: str) -> bool:
+    """Remove a directory if nothing is in it; say whether that was so."""
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _sync_new(directory: str, parent: str) -> None:

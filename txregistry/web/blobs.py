@@ -6,6 +6,7 @@ import os
 from typing import Any, TypeAlias
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from txregistry import errors, media
 from txregistry.content.blobs import Blob
@@ -15,6 +16,7 @@ from txregistry.digest import Digest
 from txregistry.interfaces import IFileReader, ILocalFiles
 from txregistry.ranges import ByteRange, parse_range
 from txregistry.reference import RepositoryName
+from txregistry.storage.batches import together, uncancelled
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.conditions import is_conditional, is_wanted, range_applies, unchanged
@@ -51,7 +53,8 @@ class BlobRoutes:
             blob = await self.registry.blobs.find(name, digest)
         else:
             # Before anything is said: the bytes may be gone.
-            blob, source = await self._open(request, name, digest, not is_conditional(request))
+            opening = self._open(request, name, digest, not is_conditional(request))
+            blob, source = await uncancelled(together(self.registry.driver, opening), undo=_let_go)
         if self.announcer is not None:
             self.announcer.blob_pulled(request, name, blob)
         if _describe(request, digest):
@@ -133,6 +136,19 @@ class BlobRoutes:
         finally:
             await source.close()
         return None
+
+
+def _let_go(opened: tuple[Blob, _Source]) -> None:
+    """Close what a client that is gone has no use for."""
+    _, source = opened
+    if isinstance(source, int):
+        os.close(source)
+    elif not isinstance(source, bytes):
+        Deferred.fromCoroutine(_close(source))
+
+
+async def _close(reader: IFileReader) -> None:
+    await reader.close()
 
 
 def _describe(request: Any, digest: Digest) -> bool:

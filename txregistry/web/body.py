@@ -57,6 +57,11 @@ class Body:
         """Whether anyone has begun to read it."""
         return self._asked
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all of it has arrived, so that reading it asks nothing of the connection."""
+        return self.ended and not self._paused
+
     async def read(self) -> list[bytes]:
         """Return the next pieces, in order, about :data:`BATCH` bytes or more; an empty list at the end.
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen, mutable
+from twisted.internet.task import deferLater
 
 from txregistry import errors
 from txregistry.auth.throttle import network
+from txregistry.content.blobs import Blob
 from txregistry.content.registry import Registry
 from txregistry.content.uploads import Upload, UploadSession
 from txregistry.digest import CANONICAL, Digest, Digester
+from txregistry.interfaces import IBatching
 from txregistry.ranges import ByteRange, parse_chunk_range
 from txregistry.reference import RepositoryName
+from txregistry.storage.batches import together
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.body import Body
@@ -22,6 +26,8 @@ from txregistry.web.guard import Guard
 from txregistry.web.locations import Locations
 from txregistry.web.states import State, UploadStates
 from txregistry.web.tally import UploadTally
+
+T = TypeVar("T")
 
 _UPLOAD_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -104,27 +110,36 @@ class UploadRoutes:
     async def patch(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """Append to a session."""
         state = self._state(request, name, upload_id)
+        upload = await self._with_body(request, lambda: self._patch(request, name, upload_id, state))
+        return self._progress(request, 202, upload)
+
+    async def _patch(self, request: Any, name: RepositoryName, upload_id: str, state: State) -> Upload:
         session = await self._open(request, name, upload_id, state.algorithm)
         try:
             await self._append(request, session, state.offset)
         finally:
             await session.close()
-        return self._progress(request, 202, session.upload)
+        return session.upload
 
     async def put(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """Append to a session, and make a blob of it."""
         digest = Digest.parse(request.text_argument("digest") or "")
         state = self._state(request, name, upload_id)
-        session = await self._open(request, name, upload_id, digest.algorithm)
-        try:
-            await self._append(request, session, state.offset)
-            blob = await session.commit(digest)
-        finally:
-            await session.close()
+        blob = await self._with_body(request, lambda: self._put(request, name, upload_id, state, digest))
         self.tally.end(self._client(request), upload_id)
         if self.announcer is not None:
             await self.announcer.blob_pushed(request, name, blob)
         return self._created(request, name, digest)
+
+    async def _put(
+        self, request: Any, name: RepositoryName, upload_id: str, state: State, digest: Digest
+    ) -> Blob:
+        session = await self._open(request, name, upload_id, digest.algorithm)
+        try:
+            await self._append(request, session, state.offset)
+            return await session.commit(digest)
+        finally:
+            await session.close()
 
     async def delete(self, request: Any, name: RepositoryName, upload_id: str) -> bytes:
         """End a session."""
@@ -139,6 +154,16 @@ class UploadRoutes:
 
     def _state(self, request: Any, name: RepositoryName, upload_id: str) -> State:
         return self.states.read(request.text_argument("_state"), name, upload_id, request.identity.name or "")
+
+    async def _with_body(self, request: Any, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of *work*, which reads the body: in one go if all of that came with the headers."""
+        driver = self.registry.driver
+        if not IBatching.providedBy(driver):
+            return await work()
+        if not request.body.ended:
+            # The turn of the event loop in which the headers were read brings what came with them.
+            await deferLater(request.site.reactor, 0)
+        return await (together(driver, work()) if request.body.is_here else work())
 
     async def _open(
         self, request: Any, name: RepositoryName, upload_id: str, algorithm: str
