@@ -180,7 +180,7 @@ class TextTests(LogsCase):
             f'{STAMP} info a="x\\" b=y" c="\\\\" d="p=q" "e f"=/v2/a:b@c',
         )
 
-    def test_one_line(self) -> None:
+    def test_H12_one_line(self) -> None:
         """No character of a message or a field can begin another line or steer a terminal."""
         text = "a\nb\rc\td\0e\x1b[31mf\x7f\x85\u2028\u2029\u202e\u2066\ud800"
         escaped = r"a\nb\rc\td\x00e\x1b[31mf\x7f\x85\u2028\u2029\u202e\u2066\ud800"
@@ -188,7 +188,7 @@ class TextTests(LogsCase):
         self.assertEqual(self.line(Log(), fields={"a": text}), f'{STAMP} info a="{escaped}"')
 
     @given(st.text(st.characters()))
-    def test_any_text(self, text: str) -> None:
+    def test_H12_any_text(self, text: str) -> None:
         """Whatever the text, an event is one line that can be encoded."""
         line = self.line(Log(), log_format="{a}", a=text, fields={"b": text, text: 1})
         self.assertEqual(line.splitlines(), [line])
@@ -266,7 +266,7 @@ class JsonTests(LogsCase):
         self.assertEqual(self.event(log_format="a", fields=["x"])["msg"], "a")
 
     @given(st.text(st.characters()))
-    def test_any_text(self, text: str) -> None:
+    def test_H12_any_text(self, text: str) -> None:
         """Whatever the text, an event is one line that can be encoded and gives the text back."""
         line = self.line(log_format="{a}", a=text)
         self.assertEqual(line.splitlines(), [line])

@@ -166,7 +166,7 @@ class TestReference(SynchronousTestCase):
         self.assertRaises(errors.TagInvalid, parse_reference, "..")
 
     @given(st.one_of(st.text(), near_tags))
-    def test_any_text(self, text: str) -> None:
+    def test_H11_any_text(self, text: str) -> None:
         """Any text is a tag, a digest, or one of our own errors."""
         try:
             reference = parse_reference(text)

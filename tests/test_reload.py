@@ -55,7 +55,7 @@ class ReloadTests(ReloadCase):
         super().setUp()
         self.begin()
 
-    def test_read_only(self) -> None:
+    def test_L08_read_only(self) -> None:
         """The read-only switch takes effect; a connection that is open stays so, and a push under way is kept."""
         client = RegistryClient(self.running.host)
         blob = Blob(1, 1 << 20)
@@ -87,7 +87,7 @@ class ReloadTests(ReloadCase):
         self.reload("purged upload", storage={**storage, "maintenance": maintenance})
         self.assertEqual(os.listdir(path), [])
 
-    def test_rules(self) -> None:
+    def test_A16_rules(self) -> None:
         """Rules of access take effect."""
         self.reload("was read again", access=[])
         self.assertIn(RegistryClient(self.running.host).request("GET", "/v2/a/tags/list").status, (401, 403))
@@ -97,12 +97,12 @@ class ReloadTests(ReloadCase):
         self.reload("was read again", storage={"cache": {"blobdescriptor": "inmemory"}})
         self.assertIn("needs a restart: storage.cache.blobdescriptor", self.running.log())
 
-    def test_bad_file(self) -> None:
+    def test_L08_bad_file(self) -> None:
         """A file that cannot be used is refused whole, with the reason, and the old one stays."""
         self.reload("the old one stays: quux: unknown key", "version: 0.1\nstorage: inmemory\nquux: 1\n")
         self.assertEqual(RegistryClient(self.running.host).request("GET", "/v2/").status, 200)
 
-    def test_many(self) -> None:
+    def test_L08_many(self) -> None:
         """Hundreds of signals are served together, and leave no descriptor open."""
         self.reload("was read again")
         descriptors = len(os.listdir(f"/proc/{self.running.pid}/fd"))
@@ -116,7 +116,7 @@ class ReloadTests(ReloadCase):
         self.reload("was read again", log={"level": "debug", "fields": {"mark": "new"}})
         self.reload("mark=new")
 
-    def test_under_way(self) -> None:
+    def test_L08_under_way(self) -> None:
         """The body of a PATCH that is half sent, and a connection that is idle, live through it."""
         blob = Blob(1, 4 << 20)
         content = b"".join(blob.chunks())
@@ -153,7 +153,7 @@ class FileTests(ReloadCase):
         credentials = {"Authorization": basic(user, f"{user}'s")}
         return RegistryClient(self.running.host).request("GET", "/v2/", headers=credentials).status
 
-    def test_htpasswd(self) -> None:
+    def test_A16_htpasswd(self) -> None:
         """Users who were added to an htpasswd file are let in at once, those who were removed are not."""
         path = os.path.join(self.directory, "htpasswd")
         write(path, ALICE)
@@ -165,7 +165,7 @@ class FileTests(ReloadCase):
             self.reload("was read again")
             self.assertEqual((self.status(known), self.status(other)), (200, 401))
 
-    def test_certificate(self) -> None:
+    def test_L09_certificate(self) -> None:
         """New connections get the new certificate at once, and those that there are go on."""
         old, new = (make_certificate(self.directory, name) for name in ("old", "new"))
         paths = [os.path.join(self.directory, name) for name in ("certificate", "key")]

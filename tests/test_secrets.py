@@ -62,7 +62,7 @@ class SecretTests(ProcessCase):
         server.start()
         return server
 
-    def test_nowhere(self) -> None:
+    def test_A17_nowhere(self) -> None:
         """No secret is in a log, an answer, a command line or what ``config check`` prints."""
         server = self.planted()
         client = RegistryClient(server.host)
@@ -102,7 +102,7 @@ class SecretTests(ProcessCase):
             for token in (issued["refresh_token"], good["Authorization"].partition(" ")[2]):
                 self.assertNotIn(token.encode(), text.replace(issued["token"].encode(), b""))
 
-    def test_flood(self) -> None:
+    def test_A09_flood(self) -> None:
         """While eight clients guess passwords, one who is logged in is answered at once."""
         server = self.planted(cost=10)
         client = RegistryClient(server.host)

@@ -116,7 +116,7 @@ class ProcessCase(SynchronousTestCase):
 class StartTests(ProcessCase):
     """A server that cannot serve says why in one line, and ends before a port is opened."""
 
-    def test_misspelt_key(self) -> None:
+    def test_L11_misspelt_key(self) -> None:
         """A misspelt key is named with the one that was meant."""
         path = self.write_config("version: 0.1\nstorage: inmemory\nhttp: {adr: ':5000'}\n")
         line = self.refused("--config", path)
@@ -128,7 +128,7 @@ class StartTests(ProcessCase):
         path = self.write_config("version: 0.1\nstorage: inmemory\nproxy: {remoteurl: 'http://x'}\n")
         self.assertIn("proxy", self.refused("--config", path))
 
-    def test_port_in_use(self) -> None:
+    def test_L11_port_in_use(self) -> None:
         """A port that is taken is one line."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             addr = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -136,7 +136,7 @@ class StartTests(ProcessCase):
             line = self.refused("--config", path)
         self.assertEqual(line, f"txregistry: http.addr: cannot listen on {addr}: Address already in use")
 
-    def test_unusable_root(self) -> None:
+    def test_L11_unusable_root(self) -> None:
         """A storage root that cannot be written to is one line."""
         path = self.write_config("version: 0.1\nstorage: {filesystem: {rootdirectory: /dev/null/x}}\n")
         line = self.refused("--config", path)
@@ -145,11 +145,11 @@ class StartTests(ProcessCase):
             "txregistry: storage.filesystem.rootdirectory: cannot write below /dev/null/x: Not a directory",
         )
 
-    def test_no_configuration(self) -> None:
+    def test_L11_no_configuration(self) -> None:
         """Without a configuration file the server says how to name one."""
         self.assertIn("REGISTRY_CONFIGURATION_PATH", self.refused(REGISTRY_CONFIGURATION_PATH=""))
 
-    def test_key_of_another_certificate(self) -> None:
+    def test_L11_key_of_another_certificate(self) -> None:
         """A private key that is not the certificate's is one line."""
         certificate, _ = make_certificate(self.directory, "one")
         _, key = make_certificate(self.directory, "two")
@@ -209,7 +209,7 @@ class StopCase(ProcessCase):
 class StopTests(StopCase):
     """SIGTERM ends the server, and not what it is doing."""
 
-    def test_drain(self) -> None:
+    def test_L07_drain(self) -> None:
         """A request under way is answered after SIGTERM, while new connections are refused."""
         server = self.server()
         server.start()
@@ -224,7 +224,7 @@ class StopTests(StopCase):
         server.start()
         self.assertEqual(RegistryClient(server.host).measure_blob("a", blob.digest), (blob.digest, blob.size))
 
-    def test_drain_timeout(self) -> None:
+    def test_L07_drain_timeout(self) -> None:
         """A request that does not end within the drain time is cut, and what it sent can be resumed."""
         server = self.server()
         drain = {**server.config()["http"], "draintimeout": "500ms"}
@@ -241,7 +241,7 @@ class StopTests(StopCase):
         stored = int(client.expect(204, "GET", path).headers["Range"].removeprefix("0-")) + 1
         self.assertTrue(blob.size // 2 - BATCH < stored <= blob.size // 2, stored)
 
-    def test_idle_connections(self) -> None:
+    def test_L07_idle_connections(self) -> None:
         """A client that keeps its connection open without asking for anything does not hold the server."""
         server = self.server()
         server.start()
@@ -289,7 +289,7 @@ class ListenTests(ProcessCase):
         server.more = {"http": {"addr": f":{server.port}"}}
         server.start()
 
-    def test_tls(self) -> None:
+    def test_H16_tls(self) -> None:
         """Over TLS a blob comes back whole, by HTTP/1.1 and no older TLS than the configuration says."""
         certificate, key = make_certificate(self.directory, "server")
         server = TlsServer(

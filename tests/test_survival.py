@@ -61,7 +61,7 @@ class SurvivalTests(ProcessCase):
         os.kill(self.process.pid, signal.SIGTERM)
         self.assertEqual(self.process.wait(PATIENCE), -signal.SIGTERM)
 
-    def test_full_disk(self) -> None:
+    def test_L10_full_disk(self) -> None:
         """A log on a full disk."""
         with open("/dev/full", "wb") as full:
             self.begin(full)
@@ -69,7 +69,7 @@ class SurvivalTests(ProcessCase):
             self.assert_serving()
         self.assert_ends()
 
-    def test_reader_gone(self) -> None:
+    def test_L10_reader_gone(self) -> None:
         """A pipe whose reader has ended."""
         reader, writer = os.pipe()
         with open(writer, "wb") as log:
@@ -79,7 +79,7 @@ class SurvivalTests(ProcessCase):
             self.assert_serving()
         self.assert_ends()
 
-    def test_closed(self) -> None:
+    def test_L10_closed(self) -> None:
         """No standard descriptor at all: no file of the registry gets one of their numbers."""
         self.begin(None, close=(0, 1, 2))
         self.assert_serving()
@@ -87,7 +87,7 @@ class SurvivalTests(ProcessCase):
         self.assertFalse([path for path in shown if path.startswith(self.directory)], shown)
         self.assert_ends()
 
-    def test_signals(self) -> None:
+    def test_L10_signals(self) -> None:
         """SIGPIPE, SIGUSR1 and SIGUSR2 do nothing."""
         self.begin(subprocess.DEVNULL)
         for number in (signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2):
@@ -95,7 +95,7 @@ class SurvivalTests(ProcessCase):
             self.assert_serving()
         self.assert_ends()
 
-    def test_rotated(self) -> None:
+    def test_L10_rotated(self) -> None:
         """A log that is copied and cut to nothing goes on from its beginning."""
         path = os.path.join(self.directory, "log")
         with open(path, "ab") as log:

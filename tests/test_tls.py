@@ -61,14 +61,14 @@ class RefreshTests(TlsCase):
         """Files that did not change are not read again."""
         self.assertFalse(self.refresh())
 
-    def test_renewed(self) -> None:
+    def test_L09_renewed(self) -> None:
         """A new certificate and its key are used for new connections."""
         self.replace(self.new[0], self.certificate)
         self.replace(self.new[1], self.key)
         self.assertTrue(self.refresh())
         self.assertEqual(self.subject(), "new")
 
-    def test_one_after_the_other(self) -> None:
+    def test_L09_one_after_the_other(self) -> None:
         """A pair that does not fit yet is not used, and is once it fits, in either order."""
         for first, second in ((0, 1), (1, 0)):
             targets = (self.certificate, self.key)
@@ -81,7 +81,7 @@ class RefreshTests(TlsCase):
             self.assertTrue(self.refresh())
             self.assertNotEqual(self.subject(), before)
 
-    def test_nonsense(self) -> None:
+    def test_L09_nonsense(self) -> None:
         """A file that is gone, or holds something else, leaves the old one in force."""
         os.unlink(self.certificate)
         self.assertFalse(self.refresh())
@@ -94,19 +94,19 @@ class RefreshTests(TlsCase):
 class ContextTests(TlsCase):
     """What a configuration makes of a connection."""
 
-    def test_cipher_suites(self) -> None:
+    def test_H16_cipher_suites(self) -> None:
         """Only the cipher suites that are named are offered, beside those of TLS 1.3."""
         context = make_context(self.tls(ciphersuites=["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]))
         offered = [name for name in SSL.Connection(context, None).get_cipher_list() if "TLS_" not in name]
         self.assertEqual(offered, ["ECDHE-ECDSA-AES256-GCM-SHA384"])
 
-    def test_modern(self) -> None:
+    def test_H16_modern(self) -> None:
         """Without a list, only suites with forward secrecy and authenticated encryption are offered."""
         for name in SSL.Connection(make_context(self.tls()), None).get_cipher_list():
             self.assertTrue(name.startswith(("ECDHE-", "TLS_")), name)
             self.assertTrue("GCM" in name or "CHACHA20" in name, name)
 
-    def test_client_certificates(self) -> None:
+    def test_H16_client_certificates(self) -> None:
         """What is asked of clients is what ``clientauth`` says, where there are authorities."""
         both = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
         for clientauth, mode in (
@@ -119,7 +119,7 @@ class ContextTests(TlsCase):
             self.assertEqual(context.get_verify_mode(), mode, clientauth)
         self.assertEqual(make_context(self.tls()).get_verify_mode(), SSL.VERIFY_NONE)
 
-    def test_foreign_key(self) -> None:
+    def test_L11_foreign_key(self) -> None:
         """A key of another certificate is refused by its key in the configuration."""
         shutil.copy(self.new[1], self.key)
         error = self.assertRaises(ConfigError, make_context, self.tls())

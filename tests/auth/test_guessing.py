@@ -19,7 +19,7 @@ from txregistry.errors import TooManyRequests, Unauthorized
 class LimitTests(BackendCase):
     """Who guesses has to wait."""
 
-    def test_one_user(self) -> None:
+    def test_A19_one_user(self) -> None:
         """After ten wrong passwords in a minute a client has to wait before it tries that user again."""
         for _ in range(10):
             self.fail_login("alice")
@@ -29,7 +29,7 @@ class LimitTests(BackendCase):
         self.reactor.advance(6)
         self.login("alice", "alice's")
 
-    def test_hundred(self) -> None:
+    def test_A19_hundred(self) -> None:
         """A hundred failed logins from one address, whoever they name, are thirty, and thirty more in a minute."""
         for number in range(100):
             self.failureResultOf(self.start(f"user{number}", "wrong"), Unauthorized, TooManyRequests)
@@ -40,7 +40,7 @@ class LimitTests(BackendCase):
             self.failureResultOf(self.start(f"user{number}", "wrong"), Unauthorized, TooManyRequests)
         self.assertIn(self.checks, (59, 60))
 
-    def test_others(self) -> None:
+    def test_A19_others(self) -> None:
         """One who has to wait is alone in that: other addresses are not, nor that one's other users."""
         for _ in range(10):
             self.fail_login("alice")
@@ -56,7 +56,7 @@ class LimitTests(BackendCase):
             self.failureResultOf(self.start("alice", "wrong"), Unauthorized, TooManyRequests)
             self.login("alice", "alice's")
 
-    def test_unknown_users_alike(self) -> None:
+    def test_A08_unknown_users_alike(self) -> None:
         """Whether there is such a user makes no difference to how many guesses there are."""
         for user in ("alice", "nobody"):
             for _ in range(10):
@@ -126,7 +126,7 @@ class LimitTests(BackendCase):
 class QueueTests(BackendCase):
     """There are two threads for bcrypt, and no more than so many wait for them."""
 
-    def test_full(self) -> None:
+    def test_A09_full(self) -> None:
         """Two checks run and 64 wait; a client that comes then is told to wait, and is let in when it does."""
         self.threads.held = True
         flood = [self.start(f"user{number}", "x", f"192.0.2.{number}") for number in range(66)]
@@ -138,7 +138,7 @@ class QueueTests(BackendCase):
             self.failureResultOf(each, Unauthorized)
         self.login("alice", "alice's", "198.51.100.1")
 
-    def test_no_client_fills_it(self) -> None:
+    def test_A09_no_client_fills_it(self) -> None:
         """One client alone cannot fill the queue: there is room for others however much it asks."""
         self.threads.held = True
         flood = [self.start(f"user{number}", "x") for number in range(200)]
@@ -148,7 +148,7 @@ class QueueTests(BackendCase):
         refused = [self.failureResultOf(each, Unauthorized, TooManyRequests) for each in flood]
         self.assertEqual(sum(failure.check(Unauthorized) is not None for failure in refused), 30)
 
-    def test_known_ones_pass(self) -> None:
+    def test_A09_known_ones_pass(self) -> None:
         """While the queue is full, a client whose password was checked is let in."""
         self.login("alice", "alice's")
         self.threads.held = True
@@ -175,7 +175,7 @@ class QueueTests(BackendCase):
 class FloodTests(TestCase):
     """Guessing on real threads."""
 
-    async def test_reactor_goes_on(self) -> None:
+    async def test_A09_reactor_goes_on(self) -> None:
         """While clients guess as fast as they can, the reactor turns and a client that is known is let in."""
         path = os.path.abspath(self.mktemp())
         write(path, hash_line("alice", "alice's", 9))

@@ -67,7 +67,7 @@ class OptionsTests(SynchronousTestCase):
         make({"realm": "x", "path": path}, reactor)
         self.assertFalse(os.path.exists(path))
 
-    def test_bad_file(self) -> None:
+    def test_A11_bad_file(self) -> None:
         """A file that cannot be used is one clean complaint before anything is served."""
         path = os.path.abspath(self.mktemp())
         write(path, ALICE, "eve:$apr1$lyRMbPvO$eiqh3dPn1PAYxHYTH2tDU1")
@@ -92,7 +92,7 @@ class LoginTests(BackendCase):
         identity = self.successResultOf(self.start("alice", "alice's"))
         self.assertEqual(identity, Identity("alice"))
 
-    def test_refused(self) -> None:
+    def test_A08_refused(self) -> None:
         """A wrong password, an unknown user and what can be no one's password are refused alike."""
         reasons = set()
         for number, (user, password) in enumerate(
@@ -115,7 +115,7 @@ class LoginTests(BackendCase):
         self.assertEqual(len(reasons), 1)
         self.assertEqual(self.checks, 11)
 
-    def test_malformed(self) -> None:
+    def test_A10_malformed(self) -> None:
         """What is malformed costs no check, and what is not costs one, whoever it names."""
         for number, authorization in enumerate(MALFORMED):
             before = self.checks
@@ -199,7 +199,7 @@ class PriceTests(BackendCase):
         self.assertEqual(self.checks, 3)
         self.assertEqual(len(self.backend._remembered), 1)
 
-    def test_nothing_of_a_password_is_kept(self) -> None:
+    def test_A17_nothing_of_a_password_is_kept(self) -> None:
         """What is remembered is neither a password nor a hash that another process could try passwords on."""
         other = Htpasswd("x", PasswordFile(self.path), self.threads, self.reactor, b"K" * 32)  # type: ignore[arg-type]
         other.prepare()
@@ -241,7 +241,7 @@ class FileTests(BackendCase):
             self.failureResultOf(each, Unauthorized)
         self.assertEqual(self.threads.count("changed"), 1)
 
-    def test_new_password(self) -> None:
+    def test_A16_new_password(self) -> None:
         """A password that was changed holds a second later, and the old one does not, though it was remembered."""
         self.login("alice", "alice's")
         write(self.path, hash_line("alice", "new", 4))
@@ -249,7 +249,7 @@ class FileTests(BackendCase):
         self.fail_login("alice", "alice's")
         self.login("alice", "new")
 
-    def test_removed(self) -> None:
+    def test_A16_removed(self) -> None:
         """A user who was removed is let in no more, and one who was added is."""
         self.login("alice", "alice's")
         write(self.path, hash_line("carol", "carol's", 4))
@@ -257,7 +257,7 @@ class FileTests(BackendCase):
         self.fail_login("alice", "alice's")
         self.login("carol", "carol's")
 
-    def test_bad_file(self) -> None:
+    def test_A11_bad_file(self) -> None:
         """A file that was broken leaves in force what it said before, and is logged once, by its line."""
         write(self.path, BOB, "alice:hunter2")
         for _ in range(3):
@@ -284,7 +284,7 @@ class FileTests(BackendCase):
 class SecretsTests(BackendCase):
     """What is told of credentials."""
 
-    def test_logs(self) -> None:
+    def test_A17_logs(self) -> None:
         """No password, right or wrong or typed as the user, is in any event that is logged, nor is a hash."""
         planted = ["planted-wrong", "planted-user", "planted-password", "planted-plain"]
         hashed = hash_line("carol", "planted-password", 4)

@@ -200,7 +200,7 @@ class ForgeriesTests(TokensCase):
             self.assertRefused(self.signed(iss=issuer))
         self.assertEqual(self.web.fetched, [])
 
-    def test_other_key(self) -> None:
+    def test_A03_other_key(self) -> None:
         """A signature of another key is refused, whatever the token brings along."""
         for extra in (
             {},
@@ -211,7 +211,7 @@ class ForgeriesTests(TokensCase):
             self.assertRefused(token(OTHER, {"alg": "ES256", "kid": "ec", **extra}, self.claims()))
         self.assertEqual(set(self.web.fetched), {DISCOVERY, KEYS})
 
-    def test_algorithms(self) -> None:
+    def test_A02_algorithms(self) -> None:
         """Neither no signature nor one by the public key as a secret is believed."""
         for algorithm in ("none", "None", "NONE", "nOnE"):
             header = {"alg": algorithm, "kid": "ec"}
@@ -237,7 +237,7 @@ class ForgeriesTests(TokensCase):
         text = signer.refresh("alice", "hub.example", URL, 300, NOW, claims={"repository": "org/app"})
         self.assertRefused(text)
 
-    def test_log(self) -> None:
+    def test_A17_log(self) -> None:
         """The log says why a token was refused, and holds nothing of the token."""
         output = io.StringIO()
         observer = textFileLogObserver(output)
@@ -272,7 +272,7 @@ class FetchingTests(TokensCase):
             self.successResultOf(one)
         self.assertEqual(self.web.fetched, [DISCOVERY, KEYS])
 
-    def test_unknown_kid(self) -> None:
+    def test_A05_unknown_kid(self) -> None:
         """A thousand tokens of unknown keys cause no more than one fetch a minute, and good ones go on."""
         self.believed(self.signed())
         self.clock.advance(60)
@@ -290,7 +290,7 @@ class FetchingTests(TokensCase):
         self.assertEqual(len(self.web.fetched), 4)
         self.believed(self.signed())
 
-    def test_rotation(self) -> None:
+    def test_A05_rotation(self) -> None:
         """A key that an issuer begins to use is found, and one that it gave up is let go."""
         self.believed(self.signed())
         self.web.documents[KEYS] = jwks(jwk(OTHER, kid="new"))
@@ -312,7 +312,7 @@ class FetchingTests(TokensCase):
         slow.callback(jwks(jwk(OTHER, kid="new")))
         self.assertRefused(self.signed(**good))
 
-    def test_failures(self) -> None:
+    def test_A05_failures(self) -> None:
         """Whatever an issuer answers, the keys known before stay in force."""
         self.believed(self.signed())
         evil = json.dumps({"issuer": URL, "jwks_uri": "https://evil.example/keys"}).encode()
@@ -565,7 +565,7 @@ class DocumentsTests(TestCase):
         self.assertEqual(len(keys.requests), 1)
         await tokens.close()
 
-    async def test_plain(self) -> None:
+    async def test_P06_plain(self) -> None:
         """A document is asked for without codings, and comes as it is."""
         page = self.page("a", Page(b"content"))
         self.assertEqual(await self.documents.fetch(f"{self.url}/a"), b"content")
@@ -574,12 +574,12 @@ class DocumentsTests(TestCase):
         self.page("empty", Page(b""))
         self.assertEqual(await self.documents.fetch(f"{self.url}/empty"), b"")
 
-    async def test_coding(self) -> None:
+    async def test_P06_coding(self) -> None:
         """A document with a coding that was not asked for is not undone, so that no bomb goes off."""
         self.page("bomb", Page(gzip.compress(bytes(1_000_000)), content_encoding="gzip"))
         self.assertIn("coding", await self.problem(f"{self.url}/bomb"))
 
-    async def test_size(self) -> None:
+    async def test_P06_size(self) -> None:
         """A document of more than a megabyte is given up, whether or not it says its size."""
         self.page("most", Page(bytes(1024 * 1024)))
         self.assertEqual(len(await self.documents.fetch(f"{self.url}/most")), 1024 * 1024)

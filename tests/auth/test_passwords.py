@@ -41,14 +41,14 @@ class ParseTests(SynchronousTestCase):
         content = f"# users: all\r\n\r\n  {ALICE}\t\r\n   # bob:x\n\n{BOB}".encode()
         self.assertEqual(Passwords.parse(content), passwords(ALICE, BOB))
 
-    def test_no_one(self) -> None:
+    def test_A11_no_one(self) -> None:
         """A file without users is one by which no one may log in."""
         for content in (b"", b"\n\n", b"# nobody\n"):
             found = Passwords.parse(content)
             self.assertEqual(found.hashes, {})
             self.assertFalse(found.check(b"", b""))
 
-    def test_other_hashes(self) -> None:
+    def test_A11_other_hashes(self) -> None:
         """A hash that is not bcrypt is refused by the number of its line, which is all that is said of it."""
         for stored in (
             "$apr1$lyRMbPvO$eiqh3dPn1PAYxHYTH2tDU1",
@@ -69,7 +69,7 @@ class ParseTests(SynchronousTestCase):
             self.assertNotIn(stored or "\0", str(error))
             self.assertNotIn("eve", str(error))
 
-    def test_malformed_hashes(self) -> None:
+    def test_A11_malformed_hashes(self) -> None:
         """A bcrypt hash that no password could have is refused."""
         for stored in (
             HASH[:-1],
@@ -86,7 +86,7 @@ class ParseTests(SynchronousTestCase):
                 self.refusal(f"eve:{stored}".encode()).problem, "a bcrypt hash that is malformed"
             )
 
-    def test_costs(self) -> None:
+    def test_A11_costs(self) -> None:
         """A hash that would take seconds to check, or days, is refused, and so is one of no cost."""
         for cost in ("00", "03", "15", "31", "99"):
             error = self.refusal(f"eve:{HASH.replace('$05$', f'${cost}$')}".encode())
@@ -107,13 +107,13 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(error.number, 2)
             self.assertIn(problem, error.problem)
 
-    def test_duplicate(self) -> None:
+    def test_A11_duplicate(self) -> None:
         """A user who is there twice is refused, for no one could say which password holds."""
         error = self.refusal(f"{ALICE}\n{BOB}\nalice:{HASH}".encode())
         self.assertEqual(str(error), "line 3: the same user as on line 1")
 
     @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")))
-    def test_anything(self, content: bytes) -> None:
+    def test_H11_anything(self, content: bytes) -> None:
         """Whatever a file says, it is taken or refused by a line of it."""
         try:
             Passwords.parse(content)
@@ -136,7 +136,7 @@ class CheckTests(SynchronousTestCase):
         for user, password in ((b"alice", b"bob's"), (b"bob", b"alice's"), (b"carol", b"alice's")):
             self.assertFalse(known.check(user, password))
 
-    def test_impossible(self) -> None:
+    def test_A10_impossible(self) -> None:
         """What cannot be a password is no one's, and no exception."""
         known = passwords(ALICE)
         for password in (b"", b"\0", b"alice's\0", b"\xff", b"x" * 73, b"x" * 10_000, b"alice's" + b" " * 66):
@@ -145,7 +145,7 @@ class CheckTests(SynchronousTestCase):
             stored = bcrypt.hashpw(password, bcrypt.gensalt(4))
             self.assertFalse(Passwords({b"alice": stored}, 4).check(b"alice", password))
 
-    def test_longest(self) -> None:
+    def test_A10_longest(self) -> None:
         """All 72 bytes of a password count, and a longer one is not cut to them."""
         longest = b"x" * 72
         known = passwords(hash_line("eve", longest.decode(), 4))
@@ -153,7 +153,7 @@ class CheckTests(SynchronousTestCase):
         self.assertFalse(known.check(b"eve", longest[:-1] + b"y"))
         self.assertFalse(known.check(b"eve", longest + b"y"))
 
-    def test_equal_times(self) -> None:
+    def test_A08_equal_times(self) -> None:
         """A wrong password, an unknown user, a cheaper hash and an impossible password take equally long."""
         known = passwords(ALICE.replace("alice", "cheap"), BOB)
         kinds: dict[str, Callable[[], bool]] = {

@@ -272,19 +272,19 @@ class SignatureTests(TokenCase):
         ):
             self.assertInvalid(text)
 
-    def test_none(self) -> None:
+    def test_A02_none(self) -> None:
         """A token without a signature is refused, however it spells that."""
         for algorithm in ("none", "None", "NONE", "nOnE"):
             content = unsigned({"alg": algorithm, "kid": "ec"}, self.claims())
             for signature in ("", "AAAA", self.signed().split(".")[2]):
                 self.assertInvalid(f"{content}.{signature}")
 
-    def test_no_algorithm(self) -> None:
+    def test_A02_no_algorithm(self) -> None:
         """A token that does not name its algorithm, or names no text, is refused."""
         for header in ({}, {"alg": None}, {"alg": ["ES256"]}, {"alg": ""}, {"alg": {"ES256": 1}}):
             self.assertInvalid(token(EC, {"kid": "ec", **header}, self.claims(), "ES256"))
 
-    def test_public_key_as_secret(self) -> None:
+    def test_A02_public_key_as_secret(self) -> None:
         """A public key is never taken for a shared secret, even where shared secrets are allowed."""
         backend = self.made(signingalgorithms=["HS256", "HS512", "RS256", "ES256"])
         for key, kid in ((RSA, "rsa"), (EC, "ec"), (RSA, thumbprint(RSA.public_key()))):
@@ -294,25 +294,25 @@ class SignatureTests(TokenCase):
                     self.assertInvalid(text)
                     self.assertInvalid(text, backend)
 
-    def test_certificate_as_secret(self) -> None:
+    def test_A02_certificate_as_secret(self) -> None:
         """A root certificate is never taken for a shared secret."""
         backend = self.made(signingalgorithms=["HS256", "RS256"])
         header = {"alg": "HS256", "x5c": x5c(self.root)}
         for secret in (pem(self.root), base64.b64decode(x5c(self.root)[0])):
             self.assertInvalid(token(secret, header, self.claims()), backend)
 
-    def test_algorithm_not_listed(self) -> None:
+    def test_A02_algorithm_not_listed(self) -> None:
         """An algorithm that the operator did not list is refused."""
         text = token(RSA, {"alg": "RS512", "kid": "rsa"}, self.claims())
         self.believed(text)
         self.assertInvalid(text, self.made(signingalgorithms=["RS256", "ES256"]))
 
-    def test_algorithm_of_another_key(self) -> None:
+    def test_A02_algorithm_of_another_key(self) -> None:
         """A header that names another algorithm than the key's is refused."""
         for algorithm in ("RS256", "PS256", "ES384", "ES512", "EdDSA", "ES256K", "HS256"):
             self.assertInvalid(token(EC, {"alg": algorithm, "kid": "ec"}, self.claims(), "ES256"))
 
-    def test_extensions(self) -> None:
+    def test_A02_extensions(self) -> None:
         """A header that asks for extensions, known to no one or to others, is refused (RFC 7515, 4.1.11)."""
         extra: dict[str, Any]
         for extra in (
@@ -329,13 +329,13 @@ class SignatureTests(TokenCase):
             text = token(EC, {"alg": "ES256", "kid": "ec", **extra}, self.claims())
             self.assertInvalid(text)
 
-    def test_detached(self) -> None:
+    def test_A02_detached(self) -> None:
         """A token whose claims were signed as they are, or are elsewhere, is refused (RFC 7797)."""
         header = {"alg": "ES256", "kid": "ec", "b64": False, "crit": ["b64"]}
         first, _, last = token(EC, header, self.claims()).split(".")
         self.assertInvalid(f"{first}..{last}")
 
-    def test_own_key(self) -> None:
+    def test_A03_own_key(self) -> None:
         """A key that a token brings along is not used, whatever trusted name it gives it (CVE-2025-24976)."""
         kids = ("ec", thumbprint(EC.public_key()), fingerprint(EC.public_key()))
         for kid in kids:
@@ -352,7 +352,7 @@ class SignatureTests(TokenCase):
             ):
                 self.assertInvalid(token(OTHER, {"alg": "ES256", **header}, self.claims()))
 
-    def test_own_chain(self) -> None:
+    def test_A03_own_chain(self) -> None:
         """A chain that is not trusted spoils a token that would be good by its kid: the first way counts."""
         stranger = x5c(certificate("stranger", EC))
         for extra in ({"x5c": stranger}, {"jwk": {"kid": "ec", "x5c": stranger}}):
@@ -364,14 +364,14 @@ class SignatureTests(TokenCase):
         for extra in ({"x5c": chain}, {"jwk": jwk(OTHER, x5c=chain)}):
             self.assertInvalid(token(OTHER, {"alg": "ES256", "kid": "ec", **extra}, self.claims()))
 
-    def test_elsewhere(self) -> None:
+    def test_A03_elsewhere(self) -> None:
         """A URL in a header is not looked at: the token stands or falls without it."""
         places = {"jku": "http://127.0.0.1:1/keys", "x5u": "file:///dev/null"}
         self.assertInvalid(token(OTHER, {"alg": "ES256", **places}, self.claims()))
         self.assertInvalid(token(OTHER, {"alg": "ES256", "kid": "ec", **places}, self.claims()))
         self.believed(token(EC, {"alg": "ES256", "kid": "ec", **places}, self.claims()))
 
-    def test_kid_tricks(self) -> None:
+    def test_A03_kid_tricks(self) -> None:
         """A kid is a name to be looked up and nothing else: paths, queries, long ones and lists find nothing."""
         for kid in (
             "../../dev/null",
@@ -391,7 +391,7 @@ class SignatureTests(TokenCase):
             self.assertInvalid(token(EC, {"alg": "ES256", "kid": kid}, self.claims()))
             self.assertInvalid(token(b"", {"alg": "HS256", "kid": kid}, self.claims()))
 
-    def test_header_kinds(self) -> None:
+    def test_A03_header_kinds(self) -> None:
         """Header members of other kinds than they should have are refused."""
         extra: dict[str, Any]
         for extra in (
@@ -421,12 +421,12 @@ class SignatureTests(TokenCase):
 class ClaimsTests(TokenCase):
     """Tokens of a trusted key that are not good here and now (A-06, A-07)."""
 
-    def test_issuer(self) -> None:
+    def test_A06_issuer(self) -> None:
         """A token of another issuer is refused."""
         for issuer in ("other.example", "AUTH.example", "auth.example ", "", None, 5, ["auth.example"]):
             self.assertInvalid(self.signed(iss=issuer))
 
-    def test_audience(self) -> None:
+    def test_A06_audience(self) -> None:
         """A token for another service is refused."""
         for audience in (
             "other",
@@ -443,24 +443,24 @@ class ClaimsTests(TokenCase):
             self.assertInvalid(self.signed(aud=audience))
         self.assertInvalid(self.signed(aud=["hub.example", 5]))
 
-    def test_expiry(self) -> None:
+    def test_A06_expiry(self) -> None:
         """A token is good until a minute after its end, as in Distribution, and no longer."""
         self.believed(self.signed(exp=NOW - 60))
         self.assertInvalid(self.signed(exp=NOW - 61))
         self.clock.advance(0.5)
         self.assertInvalid(self.signed(exp=NOW - 60, jti="2"))
 
-    def test_not_before(self) -> None:
+    def test_A06_not_before(self) -> None:
         """A token is good from a minute before its beginning, as in Distribution, and no sooner."""
         self.believed(self.signed(nbf=NOW + 60))
         self.assertInvalid(self.signed(nbf=NOW + 61))
         self.believed(self.signed(nbf=None))
 
-    def test_no_expiry(self) -> None:
+    def test_A06_no_expiry(self) -> None:
         """A token that never ends is refused."""
         self.assertInvalid(self.signed(exp=None))
 
-    def test_kinds(self) -> None:
+    def test_A06_kinds(self) -> None:
         """Claims of other kinds than they should have are refused: no text is a number, no number a text."""
         for changes in (
             {"exp": str(NOW + 300)},
@@ -482,7 +482,7 @@ class ClaimsTests(TokenCase):
         ):
             self.assertInvalid(self.signed(**changes))
 
-    def test_numbers(self) -> None:
+    def test_A06_numbers(self) -> None:
         """Numbers that no clock reaches do not end a token's check in any other way than they should."""
         header = {"alg": "ES256", "kid": "ec"}
         claims = b'{"iss": "auth.example", "aud": "hub.example", "sub": "alice", "exp": %s}'
@@ -491,7 +491,7 @@ class ClaimsTests(TokenCase):
         for number in (b"1e300", b"9" * 300, b"%d.75" % NOW):
             self.believed(token(EC, header, claims % number))
 
-    def test_other_grants(self) -> None:
+    def test_A07_other_grants(self) -> None:
         """A token reaches what it names and nothing else, however alike the name, the type or the action."""
         pull = Access("repository", "a", "pull")
         for entry in (
@@ -517,7 +517,7 @@ class ClaimsTests(TokenCase):
             )
         )
 
-    def test_pull_is_no_push(self) -> None:
+    def test_A07_pull_is_no_push(self) -> None:
         """A token for pulling reaches neither pushing, nor deleting, nor the catalog."""
         identity = self.believed(self.signed())
         self.assertTrue(identity.holds(Access("repository", "team/app", "pull")))
@@ -570,18 +570,18 @@ class HostileTests(TokenCase):
         for claims in (b"", b"[]", b"null", b"5", b"{", b"\xff", b'{"iss": "\xff"}', b"{}{}", b"[" * 5000):
             self.assertInvalid(token(EC, {"alg": "ES256", "kid": "ec"}, claims))
 
-    def test_dots(self) -> None:
+    def test_A04_dots(self) -> None:
         """Ten thousand dots are ten thousand reasons not to look for a key (CVE-2025-30204)."""
         self.assertUnread("." * 10_000)
         self.assertUnread(self.signed() + "." * 10_000)
 
-    def test_size(self) -> None:
+    def test_A04_size(self) -> None:
         """A token longer than 16 KiB is not taken apart; one that just fits is."""
         self.assertUnread("a" * 1_000_000)
         self.assertUnread(self.signed(padding="a" * 12_288))
         self.believed(self.signed(padding="a" * 11_000))
 
-    def test_depth(self) -> None:
+    def test_A04_depth(self) -> None:
         """Deep JSON is refused without a traceback, in the header before any key is looked for."""
         deep = b'{"alg": "ES256", "kid": "ec", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}"
         self.assertUnread(token(EC, deep, self.claims(), "ES256")[: 16 * 1024])
@@ -590,14 +590,14 @@ class HostileTests(TokenCase):
         claims = b'{"x": ' + b'{"a":' * 1400 + b"1" + b"}" * 1401
         self.assertInvalid(token(EC, {"alg": "ES256", "kid": "ec"}, claims))
 
-    def test_many_grants(self) -> None:
+    def test_A04_many_grants(self) -> None:
         """As many grants as fit in a token are read, each for what it is."""
         entries = [{"type": "repository", "name": f"r{number}", "actions": ["pull"]} for number in range(180)]
         identity = self.believed(self.signed(access=entries))
         assert identity.grants is not None
         self.assertEqual(len(identity.grants), 180)
 
-    def test_one_key(self) -> None:
+    def test_A04_one_key(self) -> None:
         """However a hostile token is made, one key at most is looked for."""
         keys = CountingKeys(TrustedKeys.from_jwks(jwks(jwk(EC, kid="ec"))))
         self.backend._keys = keys  # type: ignore[assignment]
@@ -613,7 +613,7 @@ class HostileTests(TokenCase):
             self.assertInvalid(self.signed(aud="other", jti=str(number)))
         self.assertEqual(len(self.backend._remembered), 0)
 
-    def test_log(self) -> None:
+    def test_A17_log(self) -> None:
         """The log says why a token was refused, and holds nothing of the token."""
         output = io.StringIO()
         observer = textFileLogObserver(output)

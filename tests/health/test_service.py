@@ -226,7 +226,7 @@ class PagesTests(HealthCase):
 class DrainTests(HealthCase, StopCase):
     """A server that is being stopped."""
 
-    def test_drain(self) -> None:
+    def test_L07_drain(self) -> None:
         """While requests under way are ended, the debug port says: alive, not ready."""
         server = self.begin()
         blob = Blob(1, 3 << 20)

@@ -174,7 +174,7 @@ class CutOff(PeerCase):
         loaded_engine().start()
         self.assert_repeated_push_ends_well(server, reference)
 
-    def test_registry_killed(self) -> None:
+    def test_L13_registry_killed(self) -> None:
         """A push whose registry is killed in the middle of a layer ends well when both are started again."""
         server = self.registry()
         client, reference = self.begin_push(server)

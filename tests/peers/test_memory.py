@@ -32,7 +32,7 @@ class FlatMemory(PeerCase):
         print(f"\n    {what}: peak resident size {peak / MIB:.1f} MiB ", end="", flush=True)
         self.assertLess(peak, LIMIT)
 
-    def test_twenty_uploads(self) -> None:
+    def test_L04_twenty_uploads(self) -> None:
         """Twenty uploads of 256 MiB at once, by PUT and streamed PATCH, arrive whole in less than 200 MiB."""
         blobs = [Blob(seed, 256 * MIB) for seed in range(20)]
 
@@ -47,7 +47,7 @@ class FlatMemory(PeerCase):
         for blob in (blobs[0], blobs[1]):
             self.assertEqual(self.client.measure_blob("team/many", blob.digest), (blob.digest, blob.size))
 
-    def test_huge_blob(self) -> None:
+    def test_L03_huge_blob(self) -> None:
         """A blob of 4 GiB is uploaded, and downloaded four times at once, in less than 200 MiB."""
         blob = Blob(100, 4096 * MIB)
         self.client.push_blob("team/huge", blob)

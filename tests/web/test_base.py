@@ -50,7 +50,7 @@ class BaseTests(SynchronousTestCase):
                 cases += 1
         self.assertGreater(cases, 30)
 
-    def test_bad_names(self) -> None:
+    def test_H10_bad_names(self) -> None:
         """A name that is not of the grammar is 400 NAME_INVALID, or no address at all."""
         for name in ("A", "a..b", "a-", "-a", "a//b", "a/", "a b", "a" * 256, "a/../b", "é"):
             path = "/v2/" + name.replace(" ", "%20").replace("é", "%C3%A9")
@@ -152,7 +152,7 @@ class LocationTests(SynchronousTestCase):
         self.assertEqual(self.location(Locations()), "http://registry.example")
         self.assertEqual(self.location(Locations(), Host="[::1]:5000"), "http://[::1]:5000")
 
-    def test_forwarded(self) -> None:
+    def test_H13_forwarded(self) -> None:
         """Behind a proxy, addresses are those that the proxy was asked for."""
         for headers in (
             {"X_Forwarded_Proto": "https", "X_Forwarded_Host": "hub.example:8443"},
@@ -162,7 +162,7 @@ class LocationTests(SynchronousTestCase):
             self.assertEqual(self.location(Locations(), **headers), "https://hub.example:8443")
         self.assertEqual(self.location(Locations(), X_Forwarded_Proto="https"), "https://registry.example")
 
-    def test_nonsense_forwarded(self) -> None:
+    def test_H13_nonsense_forwarded(self) -> None:
         """What is not a scheme or a host is passed over."""
         for headers in (
             {"X_Forwarded_Proto": "javascript", "X_Forwarded_Host": "a b"},

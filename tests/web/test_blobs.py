@@ -60,7 +60,7 @@ class BlobTests(SynchronousTestCase):
             for name in set(get.headers) - {"X-Request-Id", "Date"}:
                 self.assertEqual(head.headers[name], get.headers[name], name)
 
-    def test_ranges(self) -> None:
+    def test_H15_ranges(self) -> None:
         """A single range is answered by that part and where it lies."""
         size = len(CONTENT)
         for asked, start, stop in [
@@ -76,7 +76,7 @@ class BlobTests(SynchronousTestCase):
             self.assertEqual(answer.headers["Content-Range"], f"bytes {start}-{stop - 1}/{size}")
             self.assertEqual(answer.headers["Content-Length"], str(stop - start))
 
-    def test_unsatisfiable_range(self) -> None:
+    def test_H15_unsatisfiable_range(self) -> None:
         """A range outside the blob is 416, with the blob's size."""
         for asked in ("bytes=1280-", "bytes=5000-6000", "bytes=-0"):
             answer = self.get(Range=asked)
@@ -84,7 +84,7 @@ class BlobTests(SynchronousTestCase):
             self.assertEqual(answer.headers["Content-Range"], "bytes */1280")
             self.assertEqual(len(answer.codes), 1)
 
-    def test_ignored_ranges(self) -> None:
+    def test_H15_ignored_ranges(self) -> None:
         """What is not one range of bytes gets the whole blob."""
         for asked in ("bytes=0-1,5-6", "lines=1-2", "bytes=9-3", "bytes=a-b", "bytes=1_0-", "bytes"):
             self.assertEqual(self.get(Range=asked).status, 200, asked)
@@ -155,7 +155,7 @@ class BlobTests(SynchronousTestCase):
 class PermissionTests(SynchronousTestCase):
     """What the operator can switch off."""
 
-    def test_deletion_off(self) -> None:
+    def test_A14_deletion_off(self) -> None:
         """Where deletion is off, DELETE of tag, manifest and blob are 405; ending an upload is not."""
         server = Server(permissions=Permissions(delete=False))
         content = server.push_image("a", "1")
@@ -165,7 +165,7 @@ class PermissionTests(SynchronousTestCase):
             self.assertNotIn("DELETE", answer.headers["Allow"])
         self.assertEqual(server.request("DELETE", server.begin("a")).status, 204)
 
-    def test_read_only(self) -> None:
+    def test_A14_read_only(self) -> None:
         """A read-only registry answers reads, and 405 to everything else."""
         writable = Server()
         content = writable.push_image("a", "1")

@@ -60,7 +60,7 @@ class SocketTests(TestCase):
         self.assertEqual((await client.ask(request(line, body=content))).status, 201)
         return b"/v2/team/app/blobs/" + digest
 
-    async def test_refused_while_sending(self) -> None:
+    async def test_H08_refused_while_sending(self) -> None:
         """A client in the middle of a large body can read its refusal, and the connection ends in seconds."""
         served = self.serve()
         for framing, body in (
@@ -115,7 +115,7 @@ class SocketTests(TestCase):
                 self.assertTrue((await client.answer()).body == content)
                 self.assertEqual((await client.answer()).status, 200)
 
-    async def test_no_reader_through_tls(self) -> None:
+    async def test_H05_no_reader_through_tls(self) -> None:
         """Little is kept for a client that does not read, through TLS too."""
         content = os.urandom(30_000_000)
         options, connect = self.secured()
@@ -157,7 +157,7 @@ class SocketTests(TestCase):
                 await until(lambda before=before: len(os.listdir("/proc/self/fd")) <= before)
                 self.assertEqual(self.flushLoggedErrors(), [])
 
-    async def test_unread_answers(self) -> None:
+    async def test_H02_unread_answers(self) -> None:
         """Answers to many requests at once are made as they are read, whatever carries them."""
         for driver in (MemoryDriver(), self.filesystem()):
             for secure in (False, True):
@@ -176,7 +176,7 @@ class SocketTests(TestCase):
                 for _ in range(1000):
                     self.assertTrue((await client.answer()).body == content)
 
-    async def test_no_handshake(self) -> None:
+    async def test_H06_no_handshake(self) -> None:
         """A connection on which no TLS handshake is ended is closed within seconds."""
         self.patch(channel, "HEADER_DEADLINE", 0.2)
         served = self.serve(**self.secured()[0])
@@ -190,7 +190,7 @@ class SocketTests(TestCase):
         await client.ended
         self.assertEqual(served.site.seen, [])
 
-    async def test_tls_refusal(self) -> None:
+    async def test_H06_tls_refusal(self) -> None:
         """A refusal ends a connection through TLS as well, and nothing that follows is a request."""
         options, connect = self.secured()
         served = self.serve(**options)

@@ -47,7 +47,7 @@ class EarlyAnswerTests(EdgeTestCase):
             b"PATCH " + upload + b"x": 404,
         }
 
-    def test_small_rest(self) -> None:
+    def test_H08_small_rest(self) -> None:
         """After a refusal a small body is passed over, and the connection goes on with the next request."""
         for line, status in self.lines().items():
             body = SMUGGLED * 20
@@ -62,7 +62,7 @@ class EarlyAnswerTests(EdgeTestCase):
             self.assertEqual([answer.status for answer in self.wire.answers()], [status, 200], line)
         self.assertEqual({uri for _, uri, code in self.wire.site.seen if code == 200}, {b"/v2/"})
 
-    def test_large_rest(self) -> None:
+    def test_H08_large_rest(self) -> None:
         """After a refusal a large body, or one of unknown length, ends the connection and is no request."""
         for line, status in self.lines().items():
             for header in (CHUNKED, b"Content-Length: 65537", b"Content-Length: 10000000000"):
@@ -77,13 +77,13 @@ class EarlyAnswerTests(EdgeTestCase):
                     self.assertEqual(self.wire.answers(), [])
                     self.assertEqual(len(self.wire.site.seen), before + 1)
 
-    def test_endless_rest(self) -> None:
+    def test_H08_endless_rest(self) -> None:
         """A client that goes on sending after its refusal is cut off soon."""
         self.wire.ask(request(b"PUT /nothing", b"Content-Length: 10000000000"))
         self.assertLess(self.wire.send(b"a" * 10_000_000), 1_200_000)
         self.assertFalse(self.wire.open)
 
-    def test_rest_in_drops(self) -> None:
+    def test_H08_rest_in_drops(self) -> None:
         """A small rest must arrive within seconds, however it is spread over them."""
         self.wire.ask(request(b"PUT /nothing", b"Content-Length: 1000"))
         for _ in range(5):
@@ -151,7 +151,7 @@ class EarlyAnswerTests(EdgeTestCase):
 class ExpectTests(EdgeTestCase):
     """The client asks before it sends."""
 
-    def test_refused(self) -> None:
+    def test_H08_refused(self) -> None:
         """A request that is refused gets no 100, and the connection ends: the client may or may not send."""
         for line in (b"PUT /nothing", b"POST /v2/", b"PUT /v2/team/app/manifests/.bad"):
             for header in (b"Content-Length: 5", CHUNKED):
@@ -200,7 +200,7 @@ class ExpectTests(EdgeTestCase):
 class PipelineTests(EdgeTestCase):
     """Several requests at once."""
 
-    def test_order(self) -> None:
+    def test_H02_order(self) -> None:
         """Requests that are sent together are answered in their order, each with its own content."""
         blobs = [push(self.wire, b"%d" % number * 1000) for number in range(5)]
         for piece in (1 << 20, 64 * 1024, 1000):
@@ -214,12 +214,12 @@ class PipelineTests(EdgeTestCase):
             self.assertEqual(bodies, [b"%d" % number * 1000 for number in range(5)])
             self.assertEqual(stored_size(answers[2]), len(SMUGGLED) + 300_000)
 
-    def test_thousand(self) -> None:
+    def test_H02_thousand(self) -> None:
         """A thousand requests at once get a thousand answers."""
         self.wire.send(PING * 1000)
         self.assertEqual([answer.status for answer in self.wire.answers()], [200] * 1000)
 
-    def test_unread(self) -> None:
+    def test_H02_unread(self) -> None:
         """A client that asks and does not read has few answers kept for it, and goes on when it reads."""
         blob = push(self.wire, b"a" * 60_000)
         self.wire = Wire(self.wire.site, room=0)
@@ -229,7 +229,7 @@ class PipelineTests(EdgeTestCase):
         self.assertEqual([len(answer.body) for answer in self.wire.answers()], [60_000] * 100)
         self.assert_serves()
 
-    def test_unread_for_long(self) -> None:
+    def test_H02_unread_for_long(self) -> None:
         """A client that never reads what it asked for is cut off."""
         blob = push(self.wire, b"a" * 60_000)
         self.wire = Wire(self.wire.site, room=0)
@@ -238,14 +238,14 @@ class PipelineTests(EdgeTestCase):
         self.wire.clock.advance(self.wire.channel.abortTimeout)
         self.assertTrue(self.wire.transport.disconnected)
 
-    def test_sent_ahead(self) -> None:
+    def test_H02_sent_ahead(self) -> None:
         """What a client sends while it does not read is not taken in."""
         blob = push(self.wire, b"a" * 1_000_000)
         self.wire = Wire(self.wire.site, room=0)
         self.wire.send(request(b"GET " + blob))
         self.assertLess(self.wire.send(PING * 100_000), AHEAD_BYTES + 2 * 64 * 1024)
 
-    def test_not_read_at_the_end(self) -> None:
+    def test_H02_not_read_at_the_end(self) -> None:
         """A connection that is to end, but whose client does not read, is cut off."""
         blob = push(self.wire, b"a" * 60_000)
         self.wire = Wire(self.wire.site, room=0)

@@ -144,7 +144,7 @@ class FuzzTests(FuzzCase):
         st.lists(st.one_of(st.binary(max_size=200), st.sampled_from([b"\r\n", PING, b"GET / HTTP/1.1\r\n"]))),
         PIECES,
     )
-    def test_bytes(self, parts: list[bytes], piece: int) -> None:
+    def test_H11_bytes(self, parts: list[bytes], piece: int) -> None:
         """Any bytes are answered in HTTP or not at all, and leave no error, no timer and nothing stored."""
         wire = Wire()
         wire.send(b"".join(parts), piece)
@@ -160,7 +160,7 @@ class FuzzTests(FuzzCase):
         ),
         PIECES,
     )
-    def test_requests(self, parts: list[Any], piece: int) -> None:
+    def test_H11_requests(self, parts: list[Any], piece: int) -> None:
         """What is seen of a row of requests is those requests, in their order, whatever their bodies spell."""
         wire = Wire()
         sent = []
@@ -193,7 +193,7 @@ class MutationTests(FuzzCase):
 
     @BOUNDED
     @given(EDITS, PIECES)
-    def test_damaged(self, edits: list[tuple[int, int, bytes]], piece: int) -> None:
+    def test_H11_damaged(self, edits: list[tuple[int, int, bytes]], piece: int) -> None:
         """Damaged traffic is answered in whole answers, one for each request, and leaves no error."""
         wire = Wire()
         upload = wire.begin()
@@ -229,7 +229,7 @@ class UploadTests(SynchronousTestCase):
         st.booleans(),
         PIECES,
     )
-    def test_sequences(
+    def test_H11_sequences(
         self, chunks: list[tuple[int, str, bool]], last: str, rest: int, honest: bool, piece: int
     ) -> None:
         """What an upload holds is what was accepted, in order, and a blob is made of that and no other."""

@@ -66,14 +66,14 @@ class RouteTests(GuardedCase):
             if route.scope is not Scope.PUBLIC:
                 yield route
 
-    def test_all_are_here(self) -> None:
+    def test_A01_all_are_here(self) -> None:
         """What is served is what ``routes`` lists, so that no route is missed below."""
         resource: Any = self.server.site.resource
         app: Klein = resource.app
         served = sorted(rule.rule for rule in app.url_map.iter_rules())
         self.assertEqual(served, sorted(route.path for route in self.server.routes))
 
-    def test_public(self) -> None:
+    def test_A01_public(self) -> None:
         """Only what tells nothing of what is stored is for everyone."""
         self.assertEqual({r.path for r in self.server.routes if r.scope is Scope.PUBLIC}, PUBLIC)
         terms = Terms("registry", "registry", 300, 3600)
@@ -85,7 +85,7 @@ class RouteTests(GuardedCase):
                 self.assertIn(self.ask(None, method, path).status, (200, 405))
         self.assertEqual(self.driver.calls, [])
 
-    def test_refused(self) -> None:
+    def test_A01_refused(self) -> None:
         """By any method, a route without leave is 401 for nobody and 403 for a user, and nothing is looked up."""
         count = 0
         for route in self.guarded():
@@ -100,7 +100,7 @@ class RouteTests(GuardedCase):
                     count += 1
         self.assertGreater(count, 200)
 
-    def test_wrong_credentials(self) -> None:
+    def test_A01_wrong_credentials(self) -> None:
         """Credentials that do not hold are 401 on every route, also those that nobody would need any for."""
         self.server = self.make_server(Nothing())
         for route in self.guarded():
@@ -116,7 +116,7 @@ class RouteTests(GuardedCase):
                     self.assert_refused(answer, None, head=method == "HEAD")
         self.assertEqual(self.driver.calls, [])
 
-    def test_bodies_are_not_read(self) -> None:
+    def test_A01_bodies_are_not_read(self) -> None:
         """A refused push is refused before a byte of it is taken."""
         for method, path in (
             ("PUT", "/v2/team/app/manifests/latest"),
@@ -129,7 +129,7 @@ class RouteTests(GuardedCase):
             self.assertTrue(transport.value().startswith(b"HTTP/1.1 401 "), transport.value())
         self.assertEqual(self.driver.calls, [])
 
-    def test_switched_off(self) -> None:
+    def test_A01_switched_off(self) -> None:
         """What the operator switched off is not told to those who could not do it anyway."""
         self.server = self.make_server(Nothing(), permissions=Permissions(write=False, delete=False))
         for route in self.guarded():
@@ -201,20 +201,20 @@ class SecrecyTests(GuardedCase):
                 self.assertIn(found[0][0], (401, 403))
         self.assertEqual(len(self.driver.calls), calls)
 
-    def test_nobody(self) -> None:
+    def test_A01_nobody(self) -> None:
         """For nobody in particular, all answers are alike whether there is anything or not."""
         self.assert_same(None)
 
-    def test_user(self) -> None:
+    def test_A01_user(self) -> None:
         """For a user without rights, all answers are alike too."""
         for user in ("alice", "../x"):
             self.assert_same(user)
 
-    def test_token_for_another_repository(self) -> None:
+    def test_A01_token_for_another_repository(self) -> None:
         """So they are for a token that grants another repository."""
         self.assert_same("nobody-reads-public")
 
-    def test_pull_only(self) -> None:
+    def test_A01_pull_only(self) -> None:
         """Whoever may pull and not push learns nothing of uploads and cannot tell tags by trying to push."""
         self.fill("public/app")
         for method, path in (
@@ -329,7 +329,7 @@ class LogTests(GuardedCase):
         self.ask(None, "GET", "/v2/")
         self.assertEqual(lines(events), [])
 
-    def test_no_credentials(self) -> None:
+    def test_A17_no_credentials(self) -> None:
         """Nothing that is logged about a refusal holds the credentials."""
         events = self.events()
         for password in (None, "planted-secret"):
@@ -338,7 +338,7 @@ class LogTests(GuardedCase):
             for secret in (header.partition(" ")[2], "planted-secret", "the password of"):
                 self.assertNotIn(secret, repr(events))
 
-    def test_one_line(self) -> None:
+    def test_H12_one_line(self) -> None:
         """No name in an address breaks a line of the log."""
         events = self.events()
         for name in ("team%0aforged:%20line", "team%0d%0a", "team%1b[2J"):

@@ -92,7 +92,7 @@ class PathTests(GuardedCase):
         ),
     )
 
-    def test_tricks(self) -> None:
+    def test_H10_tricks(self) -> None:
         """Whatever an address looks like, it leads to no more than its plain form does."""
         for path in self.TRICKS:
             for method in ("GET", "HEAD", "PUT", "DELETE"):
@@ -102,12 +102,12 @@ class PathTests(GuardedCase):
                     self.assertNotIn("X-Evil", answer.headers)
                     self.assertFalse(self.driver.calls, (method, path))
 
-    def test_plain_form(self) -> None:
+    def test_H10_plain_form(self) -> None:
         """An address with letters that need no escaping is its plain form: the same rules hold."""
         self.assertEqual(self.ask(None, "GET", "/v2/%70ublic/app/tags/list").status, 200)
         self.assert_refused(self.ask(None, "GET", "/v2/%74eam/app/tags/list"), None)
 
-    def test_route_names_within_names(self) -> None:
+    def test_A01_route_names_within_names(self) -> None:
         """Where parts of a name look like a route, the guard is asked for the name that is answered for."""
         for name in ("public/tags/list", "public/manifests/x", "public/blobs/uploads", "public/referrers"):
             self.fill(name)
@@ -117,7 +117,7 @@ class PathTests(GuardedCase):
             for path in ("tags/list", "manifests/latest", f"blobs/{DIGEST}", f"referrers/{DIGEST}"):
                 self.assert_refused(self.ask(None, "GET", f"/v2/{name}/{path}"), None)
 
-    def test_prefix(self) -> None:
+    def test_H10_prefix(self) -> None:
         """Below a prefix the same is refused, and beside it there is nothing."""
         server = self.make_server(Nothing(), locations=Locations(prefix="/registry/"))
         self.driver.calls.clear()
@@ -143,7 +143,7 @@ class PathTests(GuardedCase):
             self.assertEqual(self.ask("admin", "GET", path, server=server).status, 404, path)
         self.assertEqual(self.driver.calls, [])
 
-    def test_names_that_are_none(self) -> None:
+    def test_H10_names_that_are_none(self) -> None:
         """What cannot be a repository's name is refused to everyone alike, and is not put into a challenge."""
         server = self.make_server(Nothing(), backend=ScopedBackend(USERS))
         self.driver.calls.clear()
@@ -197,7 +197,7 @@ class CredentialTests(GuardedCase):
         super().setUp()
         self.fill("team/app")
 
-    def test_headers_of_proxies(self) -> None:
+    def test_A01_headers_of_proxies(self) -> None:
         """No header but ``Authorization`` says who asks, neither for nobody nor for a user."""
         for header in self.FORWARDED:
             for value in ("admin", authorization("admin"), "CN=admin"):
@@ -205,7 +205,7 @@ class CredentialTests(GuardedCase):
                     answer = self.ask(user, "GET", "/v2/team/app/tags/list", headers={header: value})
                     self.assert_refused(answer, user)
 
-    def test_query(self) -> None:
+    def test_A01_query(self) -> None:
         """Nothing in an address says who asks."""
         for query in (
             "user=admin",
@@ -216,7 +216,7 @@ class CredentialTests(GuardedCase):
         ):
             self.assert_refused(self.ask(None, "GET", f"/v2/team/app/tags/list?{query}"), None)
 
-    def test_method_override(self) -> None:
+    def test_A01_method_override(self) -> None:
         """No header makes another method of a request's."""
         for header in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
             self.fill("public/app")
@@ -225,7 +225,7 @@ class CredentialTests(GuardedCase):
             answer = self.ask(None, "GET", "/v2/public/app/manifests/latest", headers={header: "DELETE"})
             self.assertEqual(answer.status, 200)
 
-    def test_host(self) -> None:
+    def test_H13_host(self) -> None:
         """No host and no address that a proxy tells of opens anything."""
         for header, value in (
             ("X-Forwarded-For", "127.0.0.1"),
@@ -239,7 +239,7 @@ class CredentialTests(GuardedCase):
                 self.ask(None, "GET", "/v2/team/app/tags/list", headers={header: value}), None
             )
 
-    def test_twice(self) -> None:
+    def test_A10_twice(self) -> None:
         """A request with two ``Authorization`` headers, of which a proxy may have read another, is refused."""
         admin, alice = authorization("admin"), authorization("alice")
         for pair in ((admin, alice), (alice, admin), (admin, admin), ("", admin), (admin, "")):
@@ -249,7 +249,7 @@ class CredentialTests(GuardedCase):
             self.assertTrue(transport.value().startswith(b"HTTP/1.1 400 "), transport.value())
         self.assertIn(b"UNSUPPORTED", transport.value())
 
-    def test_long(self) -> None:
+    def test_A10_long(self) -> None:
         """Credentials of any length are a clean refusal."""
         for size, status in ((10 * 1024, 401), (16 * 1024, 431), (60 * 1024, 431), (100 * 1024, 431)):
             for header in ("Basic " + "A" * size, "Bearer " + "." * size, "x" * size):

@@ -340,7 +340,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(len(wire.site.seen), case.dispatched, wire.site.seen)
         self.check_after(wire, before)
 
-    def test_refused_head(self) -> None:
+    def test_H01_refused_head(self) -> None:
         """A refusal of HEAD has no body."""
         wire = Wire()
         wire.send(request(b"HEAD /v2/", b"Host: other"))
@@ -353,8 +353,27 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
 
+#: Which item of the acceptance list a payload is of, and those after it.
+ITEMS = {
+    "two lengths": "H01",
+    "length of 20 digits": "H07",
+    "space before the colon": "H01",
+    "chunk size of 1000 digits": "H07",
+    "trailers of 70000 bytes": "H01",
+    "address of 17000 bytes": "H07",
+    "Expect nonsense": "H01",
+    "..": "H10",
+    "n=1_0": "A12",
+    "two digests": "H01",
+    "500 headers": "H07",
+    "%76": "H10",
+}
+
+
 def _add_tests() -> None:
+    item = ""
     for number, (name, case) in enumerate(CASES.items()):
+        item = ITEMS.get(name, item)
 
         def test(self: HostileTests, case: Case = case) -> None:
             for piece in (1 << 20, 97, 1):
@@ -362,7 +381,7 @@ def _add_tests() -> None:
                     self.play(case, piece)
 
         test.__doc__ = f"Nothing but the right thing happens to this: {name}."
-        setattr(HostileTests, f"test_{number:03}", test)
+        setattr(HostileTests, f"test_{item}_{number:03}", test)
 
 
 _add_tests()
@@ -382,7 +401,7 @@ class HostileSocketTests(TestCase):
             await client.ended
         self.assertEqual(client.received, b"", name)
 
-    async def test_table(self) -> None:
+    async def test_H01_table(self) -> None:
         """Every payload of the table is answered the same over a socket, and refusals end the connection."""
         served = Served(MemoryDriver())
         try:
@@ -393,9 +412,9 @@ class HostileSocketTests(TestCase):
             await served.close()
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    test_table.timeout = 60  # type: ignore[attr-defined]
+    test_H01_table.timeout = 60  # type: ignore[attr-defined]
 
-    async def test_short_body(self) -> None:
+    async def test_H01_short_body(self) -> None:
         """A body that ends before its length is no blob and no manifest, and an upload can go on."""
         served = Served(MemoryDriver())
         try:

@@ -60,19 +60,19 @@ class TagsTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.json()["tags"]), (200, []))
         self.assertNotIn("Link", answer.headers)
 
-    def test_bad_numbers(self) -> None:
+    def test_A12_bad_numbers(self) -> None:
         """What is not a number is 400."""
         for n in ("-1", "x", "1_0", "%D9%A1", "+1", "1.0", "1" + "0" * 30, "", "1&n=2"):
             for path in ("/v2/team/app/tags/list", "/v2/_catalog"):
                 answer = self.server.request("GET", f"{path}?n={n}")
                 self.assertEqual((answer.status, answer.codes), (400, ["UNSUPPORTED"]), n)
 
-    def test_large_number(self) -> None:
+    def test_A12_large_number(self) -> None:
         """A number beyond what there is gives what there is."""
         answer = self.server.request("GET", "/v2/team/app/tags/list?n=1000000000")
         self.assertEqual(answer.json()["tags"], list(self.TAGS))
 
-    def test_longest_page(self) -> None:
+    def test_A12_longest_page(self) -> None:
         """A page holds a thousand tags at most, whatever is asked for, and then leads to the rest."""
         content = self.server.push_image("many", "last")
         names = [f"{number:04}" for number in range(1000)]

@@ -23,7 +23,7 @@ from txregistry.web.pace import INTERVAL, LEAST_RATE, WINDOW, LeastPace
 class SlowTests(EdgeTestCase):
     """Clients that take their time."""
 
-    def test_silence(self) -> None:
+    def test_H06_silence(self) -> None:
         """A connection on which nothing ever comes is closed within seconds."""
         self.assert_ends(HEADER_DEADLINE)
         self.assertEqual(self.wire.answers(), [])
@@ -34,7 +34,7 @@ class SlowTests(EdgeTestCase):
         self.assert_ends(IDLE)
         self.assertEqual(self.wire.answers(), [])
 
-    def test_slow_head(self) -> None:
+    def test_H03_slow_head(self) -> None:
         """The head of a request must arrive by its deadline, however it is spread; else the answer is 408."""
         for ping_first in (False, True):
             for piece in (1, 20):
@@ -51,7 +51,7 @@ class SlowTests(EdgeTestCase):
                 answer.code()
                 self.assert_ends()
 
-    def test_blank_lines(self) -> None:
+    def test_H03_blank_lines(self) -> None:
         """Blank lines between requests begin no request, however they are cut."""
         self.assert_serves()
         for piece in (b"\r", b"\n", b"\r\n\r", b"\n"):
@@ -60,7 +60,7 @@ class SlowTests(EdgeTestCase):
         self.assertEqual(self.wire.answers(), [])
         self.assert_serves()
 
-    def test_idle_body(self) -> None:
+    def test_H04_idle_body(self) -> None:
         """A body that stops arriving is 408; what came of it is stored, and the upload goes on after it."""
         content = os.urandom(700_000)
         for framing in (b"Content-Length: %d" % len(content), CHUNKED):
@@ -137,7 +137,7 @@ class SlowTests(EdgeTestCase):
             sent += self.wire.send(b"a" * (4_000_000 - sent))
         self.assertEqual([answer.status for answer in self.wire.answers()], [202])
 
-    def test_small_body_idle(self) -> None:
+    def test_H04_small_body_idle(self) -> None:
         """After the 408 of a small body the connection ends soon too."""
         upload = self.wire.begin()
         self.wire.send(request(b"PATCH " + upload, b"Content-Length: 5") + b"h")
@@ -146,7 +146,7 @@ class SlowTests(EdgeTestCase):
         self.assertEqual((answer.status, answer.closes), (408, True))
         self.assert_ends()
 
-    def test_end_of_service(self) -> None:
+    def test_L07_end_of_service(self) -> None:
         """A request under way when the server is to end is answered, and told that it was the last."""
         upload = self.wire.begin()
         self.wire.send(request(b"PATCH " + upload, b"Content-Length: 5"))
@@ -205,7 +205,7 @@ class BackPressureTests(EdgeTestCase):
         self.wire.clock.advance(IDLE)
         self.assertEqual([answer.status for answer in self.wire.answers()], [408])
 
-    def test_tiny_chunks(self) -> None:
+    def test_H04_tiny_chunks(self) -> None:
         """Chunks of two bytes do not take more memory than large ones."""
         upload = self.wire.begin()
         self.driver.hold()
@@ -230,7 +230,7 @@ class BackPressureTests(EdgeTestCase):
         line = b"PUT " + status.location + b"&digest=" + digest_of(content)
         self.assertEqual(self.wire.ask(request(line, body=content[offset:])).status, 201)
 
-    def test_slow_reader(self) -> None:
+    def test_H05_slow_reader(self) -> None:
         """A download is made as fast as it is read, and no faster."""
         content = os.urandom(4_000_000)
         blob = push(self.wire, content)
@@ -245,7 +245,7 @@ class BackPressureTests(EdgeTestCase):
         self.assertEqual((download.body == content, ping.status), (True, 200))
         self.assertLess(most, 512 * 1024)
 
-    def test_no_reader(self) -> None:
+    def test_H05_no_reader(self) -> None:
         """A client that stops reading a download is cut off, and nothing that it sent ahead is begun."""
         blob = push(self.wire, b"a" * 4_000_000)
         self.wire.hang_up()

@@ -110,7 +110,7 @@ class MatrixTests(GuardedCase):
                     path = f"/v2/{target}/blobs/uploads/?mount={LAYER}&from={source}"
                     self.expect("pw" in rights[number], status, user, "POST", path)
 
-    def test_catalog(self) -> None:
+    def test_A13_catalog(self) -> None:
         """The catalog is for those who are logged in, and lists what they may pull."""
         for user, rights in RIGHTS.items():
             answer = self.expect(user is not None, 200, user, "GET", "/v2/_catalog")
@@ -170,7 +170,7 @@ class CatalogTests(GuardedCase):
             path = match[1] if match else ""
         return found
 
-    def test_all(self) -> None:
+    def test_A13_all(self) -> None:
         """What may be pulled is listed, in byte order, and nothing else is told."""
         answer = self.ask("alice", "GET", "/v2/_catalog")
         self.assertEqual(answer.json(), {"repositories": self.visible})
@@ -183,7 +183,7 @@ class CatalogTests(GuardedCase):
             self.assertEqual(sum(pages, []), self.visible)
             self.assertEqual(len(pages), -(-len(self.visible) // n))
 
-    def test_links(self) -> None:
+    def test_A13_links(self) -> None:
         """A link names no repository that whoever follows it may not see."""
         for n in range(1, 5):
             link = self.ask("alice", "GET", f"/v2/_catalog?n={n}").headers["Link"]
@@ -206,7 +206,7 @@ class CatalogTests(GuardedCase):
             found = self.ask("alice", "GET", f"/v2/_catalog?last={last}").json()["repositories"]
             self.assertEqual(found, [name for name in self.visible if name > last], last)
 
-    def test_hidden_or_absent(self) -> None:
+    def test_A13_hidden_or_absent(self) -> None:
         """A hidden name and one that does not exist give the same list."""
         answers = [self.ask("alice", "GET", f"/v2/_catalog?last={last}&n=2") for last in ("a/01", "a/xx")]
         self.assertEqual(answers[0].body, answers[1].body)

@@ -43,14 +43,14 @@ class UploadTests(GuardedCase):
         """Return the path of an upload of bob's, of which a byte is stored."""
         return self.server.path(self.ask("bob", "PATCH", self.begin("bob"), b"a"))
 
-    def test_location_of_another_user(self) -> None:
+    def test_A15_location_of_another_user(self) -> None:
         """The location of one user's upload is none for another, who may push there too; and the upload goes on."""
         for method, body in self.METHODS:
             path = self.begun()
             self.assert_invalid(self.ask("admin", method, with_digest(path, Digest.of(b"ax")), body))
             self.assert_goes_on("bob", path)
 
-    def test_id_of_another_user(self) -> None:
+    def test_A15_id_of_another_user(self) -> None:
         """Nor is its id, without a state, with the other's own, or with one that is made up."""
         for method, body in self.METHODS:
             path = self.begun()
@@ -60,7 +60,7 @@ class UploadTests(GuardedCase):
                 self.assert_invalid(self.ask("admin", method, with_digest(forged, Digest.of(b"ax")), body))
             self.assert_goes_on("bob", path)
 
-    def test_location_of_another_repository(self) -> None:
+    def test_A15_location_of_another_repository(self) -> None:
         """The location of an upload is none in another repository, for the same user; and the upload goes on."""
         for method, body in self.METHODS:
             path = self.begun()
@@ -70,7 +70,7 @@ class UploadTests(GuardedCase):
             self.assertIn(answer.codes[0], ("BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN"))
             self.assert_goes_on("bob", path)
 
-    def test_tampered(self) -> None:
+    def test_A15_tampered(self) -> None:
         """A state of which any byte is another is none."""
         path = self.begun()
         place, _, state = path.partition("?_state=")
@@ -85,7 +85,7 @@ class UploadTests(GuardedCase):
         self.assert_invalid(self.ask("bob", "PATCH", f"{place}?_state={forged}", b"x"))
         self.assert_goes_on("bob", path)
 
-    def test_rights_taken_away(self) -> None:
+    def test_A16_rights_taken_away(self) -> None:
         """A location does not outlive its user's right to push."""
         path = self.begun()
         server = self.make_server(make([{"who": "anonymous", "repositories": "**", "actions": "pull"}], {}))
@@ -124,7 +124,7 @@ class TokenTests(GuardedCase):
         (bearer, _) = answer.headers.get_all("WWW-Authenticate") or []
         self.assertTrue(bearer.endswith(f',scope="{scope}",error="insufficient_scope"'), bearer)
 
-    def test_narrow(self) -> None:
+    def test_A07_narrow(self) -> None:
         """A token for one action on one repository is good for that, and for nothing else that its bearer may do."""
         user = "admin-reads-team"
         self.assertEqual(self.ask(user, "GET", "/v2/team/app/manifests/latest").status, 200)
@@ -138,7 +138,7 @@ class TokenTests(GuardedCase):
         ):
             self.assert_insufficient(self.ask(user, method, path), scope)
 
-    def test_wide(self) -> None:
+    def test_A07_wide(self) -> None:
         """A token that grants more than the rules is good for no more than they allow."""
         for method, path in (
             ("GET", "/v2/team/app/manifests/latest"),
@@ -174,7 +174,7 @@ class TokenTests(GuardedCase):
             line.endswith("admin may not have repository:team/other:pull: the token does not grant it"), line
         )
 
-    def test_groups_are_not_kept(self) -> None:
+    def test_A16_groups_are_not_kept(self) -> None:
         """Taking someone from a group works at the next request."""
         rule = {"who": "group:dev", "repositories": "**", "actions": "pull"}
         for members, status in ((["bob"], 200), ([], 403)):

@@ -250,7 +250,7 @@ class UseTests(TokenCase):
         self.assertEqual(answer.status, 401)
         self.assertIn('error="invalid_token"', answer.headers["WWW-Authenticate"])
 
-    def test_rules_are_asked_again(self) -> None:
+    def test_A16_rules_are_asked_again(self) -> None:
         """A right that was taken away is gone, whatever the token grants."""
         token = self.token("repository:team/app:pull", "alice")
         self.server = Server(
@@ -258,7 +258,7 @@ class UseTests(TokenCase):
         )
         self.assertEqual(self.with_token(token).status, 403)
 
-    def test_of_another_key(self) -> None:
+    def test_A03_of_another_key(self) -> None:
         """Tokens of another key, service or issuer, tampered ones and nonsense are refused."""
         mine = self.service._signer
         for other in (
@@ -281,7 +281,7 @@ class UseTests(TokenCase):
         self.assertEqual(self.with_token(found["refresh_token"]).status, 401)
         self.assertEqual(self.post(grant_type="refresh_token", refresh_token=found["token"]).status, 401)
 
-    def test_refresh_ends_with_the_password(self) -> None:
+    def test_A16_refresh_ends_with_the_password(self) -> None:
         """A refresh token ends when its user has another password, or is gone, and after its time."""
         found = self.get("offline_token=true", "alice").json()["refresh_token"]
 

@@ -132,7 +132,7 @@ class GetTests(EdgeCase):
         told = self.raw(b"GET /auth/token HTTP/1.1\r\nHost: a\r\n" + twice.encode() + b"\r\n")
         self.assertTrue(told.startswith(b"HTTP/1.1 400 "), told)
 
-    def test_odd_queries(self) -> None:
+    def test_A10_odd_queries(self) -> None:
         """Whatever a query says, it is a token for nothing or 400, and never a failure of ours."""
         for query, status in (
             ("", 200),
@@ -227,7 +227,7 @@ class PostTests(EdgeCase):
         query = urlencode({"grant_type": "password", "username": "alice", "password": password_of("alice")})
         self.assertEqual(self.server.request("POST", f"/auth/token?{query}", b"", FORM).status, 400)
 
-    def test_malformed(self) -> None:
+    def test_A10_malformed(self) -> None:
         """Forms that say a thing twice or not at all, that are no forms, or too large, are 4xx."""
         password = ("password", password_of("alice"))
         for fields in (
@@ -257,7 +257,7 @@ class PostTests(EdgeCase):
             self.assertIn(answer.status, (400, 413), body[:40])
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_names_that_are_no_text(self) -> None:
+    def test_A10_names_that_are_no_text(self) -> None:
         """Users and passwords of any bytes are refused as wrong ones are."""
         for user, password in (
             ("%ff", "%ff"),
