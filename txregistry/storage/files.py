@@ -132,9 +132,12 @@ def create(local: str) -> int:
 def open_regular(local: str) -> int:
     """Open a file to be read, and return its descriptor.  What is no ordinary file counts as none."""
     descriptor = os.open(local, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a file")
+    except BaseException:
         os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "not a file")
+        raise
     return descriptor
 
 
