@@ -1,129 +1,172 @@
-"""Run the benchmarks and print the table: ``python -m benchmarks --help``."""
+"""Compare txregistry with CNCF Distribution and print the table: ``python -m benchmarks --help``."""
 
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
+import yaml
 
-from benchmarks.loads import large_blob, large_stream
-from benchmarks.rows import MIB, ROWS, Row, warm_up
-from tests.processes import DISTRIBUTION, TXREGISTRY, RegistryServer
+from benchmarks.bodies import MIB
+from benchmarks.results import Figures, Results, machine, version
+from benchmarks.rows import MEMORY, WORKS, Row, Work, warm_up
+from benchmarks.servers import Certificate, Server, make_certificate, merged
+from tests.processes import DISTRIBUTION, TXREGISTRY, find_program
 
-PROGRAMS = (DISTRIBUTION, TXREGISTRY)
-
-
-@attrs.frozen
-class Measurement:
-    """What one row gave in one round: its figure, and the CPU seconds that the server spent on it."""
-
-    figure: float
-    cpu: float
+THIRD = "registry"
+"""What a program is called that is given by its path."""
 
 
 @attrs.frozen
-class Round:
-    """What one server gave in one round."""
-
-    measurements: dict[str, Measurement]
-    peak_memory: int
-
-
-def run_round(program: str, rows: Sequence[Row], directory: str | None) -> Round:
+class Plan:
     """
-    Start a server on an empty directory, take it through the rows and remove everything.
+    What is measured, and how.
 
+    :param programs: each with its file; None for one that is found by its name.
+    :param settings: what is added to txregistry's configuration.
+    :param works: what is done, in this order.
     :param directory: where the data goes; the usual temporary directory when None.
     """
-    with tempfile.TemporaryDirectory(prefix="txregistry-bench-", dir=directory) as folder:
-        server = RegistryServer(program, folder, os.path.join(folder, "data"))
+
+    programs: Mapping[str, str | None]
+    settings: Mapping[str, Any]
+    works: Sequence[Work]
+    directory: str | None
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the table."""
+        plain = [row for work in self.works if not work.tls for row in work.rows]
+        tls = [row for work in self.works if work.tls for row in work.rows]
+        return [*plain, *([MEMORY] if plain else []), *tls]
+
+    def round(self, program: str) -> Figures:
+        """Take a program through all works, with fresh data, and remove everything."""
+        figures: Figures = {}
+        with tempfile.TemporaryDirectory(prefix="txregistry-bench-", dir=self.directory) as folder:
+            plain = [work for work in self.works if not work.tls]
+            if plain:
+                figures |= self._round(program, plain, os.path.join(folder, "plain"), None)
+            tls = [work for work in self.works if work.tls]
+            if tls:
+                figures |= self._round(program, tls, os.path.join(folder, "tls"), make_certificate(folder))
+        return figures
+
+    def _round(
+        self, program: str, works: Sequence[Work], folder: str, certificate: Certificate | None
+    ) -> Figures:
+        os.mkdir(folder)
+        server = Server(
+            program,
+            folder,
+            os.path.join(folder, "data"),
+            path=self.programs[program],
+            settings=self.settings,
+            certificate=certificate,
+        )
         server.start()
         try:
             warm_up(server)
-            measurements: dict[str, Measurement] = {}
-            for row in rows:
-                row.prepare(server)
-                os.sync()  # no row waits for the disk because of the one before it
-                cpu = server.cpu_seconds()
-                figure = row.measure(server)
-                measurements[row.name] = Measurement(figure, server.cpu_seconds() - cpu)
-            return Round(measurements, server.peak_memory())
+            figures: Figures = {}
+            for work in works:
+                work.prepare(server)
+                os.sync()  # no work waits for the disk because of the one before it
+                figures |= work.measure(server)
+            if certificate is None:
+                figures[MEMORY.name] = server.peak_memory() / MIB
+            return figures
         finally:
             server.stop()
 
 
-def median_of(rounds: Sequence[Round], row: Row) -> Measurement:
-    """Take the median of the figures and of the CPU seconds, each for itself."""
-    measured = [round_.measurements[row.name] for round_ in rounds]
-    return Measurement(
-        statistics.median(one.figure for one in measured), statistics.median(one.cpu for one in measured)
-    )
-
-
-def table(results: dict[str, list[Round]], rows: Sequence[Row], programs: Sequence[str]) -> list[str]:
-    """Lay out the lines of the table; a ratio above 1 means that txregistry is faster."""
-    widths = f"{'':22}" + "".join(f"{program:>18}{'cpu s':>9}" for program in programs)
-    lines = [widths + ("     ratio" if len(programs) == 2 else "")]
-    for row in rows:
-        medians = {program: median_of(results[program], row) for program in programs}
-        line = f"{row.name:12}{row.unit:>10}"
-        line += "".join(f"{medians[program].figure:18.1f}{medians[program].cpu:9.2f}" for program in programs)
-        if len(programs) == 2:
-            ratio = medians[TXREGISTRY].figure / medians[DISTRIBUTION].figure
-            line += f"{ratio:10.2f}{'' if ratio >= 1 else '  slower'}"
-        lines.append(line)
-    peaks = {program: max(one.peak_memory for one in results[program]) / MIB for program in programs}
-    lines.append(
-        f"{'peak memory':12}{'MiB':>10}" + "".join(f"{peaks[program]:18.1f}{'':9}" for program in programs)
-    )
-    return lines
+def setting(text: str) -> dict[str, Any]:
+    """Read ``http.workers=2``."""
+    path, separator, value = text.partition("=")
+    if not separator or not all(path.split(".")):
+        raise argparse.ArgumentTypeError(f"expected key.below=value, found {text!r}")
+    result: Any = yaml.safe_load(value)
+    for key in reversed(path.split(".")):
+        result = {key: result}
+    return dict(result)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    names = [row.name for row in ROWS]
+    names = [work.name for work in WORKS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="rounds of which the median counts (3)"
+        "--rounds", type=int, default=5, metavar="N", help="rounds of which the median counts (5)"
+    )
+    parser.add_argument("--rows", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--tls", action="store_true", help="measure the rows over TLS too")
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        choices=(DISTRIBUTION, TXREGISTRY),
+        default=(DISTRIBUTION, TXREGISTRY),
+        help="measure only these",
     )
     parser.add_argument(
-        "--rows", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+        "--program-path", metavar="FILE", help=f"measure this program of Distribution too, as {THIRD!r}"
     )
     parser.add_argument(
-        "--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="measure only these"
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="add to txregistry's configuration, http.workers=2",
     )
     parser.add_argument("--data", metavar="DIR", help="put the servers' data below this directory")
     parser.add_argument("--json", metavar="FILE", help="write every single figure to this file")
     return parser.parse_args(arguments)
 
 
+def plan(options: argparse.Namespace) -> Plan:
+    """Say what is measured."""
+    if options.rows:
+        works = [work for work in WORKS if work.name in options.rows]
+    else:
+        works = [work for work in WORKS if options.tls or not work.tls]
+    settings: Mapping[str, Any] = {}
+    for one in options.settings:
+        settings = merged(settings, one)
+    programs: dict[str, str | None] = dict.fromkeys(options.programs)
+    if DISTRIBUTION in programs:
+        find_program(DISTRIBUTION)
+    if options.program_path:
+        programs = {**programs, THIRD: os.path.abspath(options.program_path)}
+    return Plan(programs, settings, works, options.data)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run all rounds, the servers in turn, and print the table."""
     options = parse_arguments(arguments)
-    rows = [row for row in ROWS if row.name in options.rows]
-    if {"push-put", "pull"} & set(options.rows):
-        large_blob()  # made before the clock runs
-    if "push-patch" in options.rows:
-        large_stream()
-    results: dict[str, list[Round]] = defaultdict(list)
+    planned = plan(options)
+    rounds: dict[str, list[Figures]] = defaultdict(list)
+    programs = list(planned.programs)
     for number in range(options.rounds):
-        order = options.programs if number % 2 == 0 else options.programs[::-1]
-        for program in order:
+        for program in programs if number % 2 == 0 else reversed(programs):
             print(f"round {number + 1} of {options.rounds}: {program}", file=sys.stderr, flush=True)
-            results[program].append(run_round(program, rows, options.data))
-    print("\n".join(table(results, rows, options.programs)))
+            rounds[program].append(planned.round(program))
+    results = Results(
+        machine(options.data or tempfile.gettempdir()),
+        {program: version(program, path) for program, path in planned.programs.items()},
+        planned.settings,
+        planned.rows,
+        {program: rounds[program] for program in programs},
+    )
+    print("\n".join(results.table()))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump(
-                {name: [attrs.asdict(one) for one in rounds] for name, rounds in results.items()},
-                file,
-                indent=2,
-            )
+            json.dump(results.document(), file, indent=2)
+            file.write("\n")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,22 @@
-"""What is pushed and pulled: one large blob, one small one, a hundred small images."""
+"""What is pushed and pulled: blobs, and small images with the requests that docker's engine makes."""
 
-import functools
 import hashlib
 import json
 import random
 
 import attrs
 
-from benchmarks.wire import Connection, framed
-from tests.registry_client import Blob, sha256, with_digest
+from benchmarks.bodies import KIB, Body, framed
+from benchmarks.wire import Connection
+from tests.registry_client import sha256, with_digest
 
-LARGE = 1 << 30
-SMALL = 10 << 10
-IMAGES = 100
+SMALL = 10 * KIB
 LAYERS = 5
-CLIENTS = 8
-DOCKER_CHUNK = 32 << 10
-"""Docker's engine streams a layer in chunks of this size."""
 
 OCTETS = "Content-Type: application/octet-stream\r\n"
+CHUNKED = f"{OCTETS}Transfer-Encoding: chunked\r\n"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ACCEPT = f"Accept: {MANIFEST_TYPE}\r\n"
-
-
-@functools.cache
-def large_blob() -> tuple[bytes, str]:
-    """Give 1 GiB in memory and its digest: what is pushed by PUT and pulled."""
-    blob = Blob(1, LARGE)
-    return b"".join(blob.chunks()), blob.digest
-
-
-@functools.cache
-def large_stream() -> tuple[bytes, str]:
-    """Give another GiB, framed as docker's engine frames a layer, and the digest of what is in the frames."""
-    blob = Blob(2, LARGE)
-    return framed(memoryview(b"".join(blob.chunks())), DOCKER_CHUNK), blob.digest
 
 
 @attrs.frozen
@@ -72,16 +54,20 @@ def _descriptor(media_type: str, data: bytes) -> dict[str, str | int]:
     return {"mediaType": media_type, "digest": sha256(data), "size": len(data)}
 
 
-def push_blob(connection: Connection, repository: str, digest: str, data: bytes | memoryview) -> None:
+def push_blob(connection: Connection, repository: str, body: Body) -> None:
     """Push a blob by POST and one PUT."""
     head, _ = connection.request(202, "POST", f"/v2/{repository}/blobs/uploads/")
-    connection.request(201, "PUT", with_digest(head.location, digest), OCTETS, data)
+    connection.request(201, "PUT", with_digest(head.location, body.digest), OCTETS, body)
 
 
-def stream_blob(connection: Connection, repository: str, digest: str, frames: bytes) -> None:
-    """Push a blob as docker's engine does: POST, one PATCH in chunked transfer coding, an empty PUT."""
+def stream_blob(connection: Connection, repository: str, digest: str, body: bytes | Body) -> None:
+    """
+    Push a blob as docker's engine does: POST, one PATCH, an empty PUT.
+
+    :param body: in the chunked transfer coding.
+    """
     head, _ = connection.request(202, "POST", f"/v2/{repository}/blobs/uploads/")
-    connection.send("PATCH", head.location, f"{OCTETS}Transfer-Encoding: chunked\r\n", frames)
+    connection.send("PATCH", head.location, CHUNKED, body)
     head, _ = connection.answer(202)
     connection.request(201, "PUT", with_digest(head.location, digest))
 
@@ -90,7 +76,7 @@ def push_image(connection: Connection, image: Image) -> None:
     """Push an image as docker's engine does: ask for each blob, stream it, then put the manifest."""
     for digest, data in image.blobs:
         connection.request(404, "HEAD", f"/v2/{image.repository}/blobs/{digest}")
-        stream_blob(connection, image.repository, digest, framed(memoryview(data), DOCKER_CHUNK))
+        stream_blob(connection, image.repository, digest, framed(data))
     path = f"/v2/{image.repository}/manifests/1"
     connection.request(201, "PUT", path, f"Content-Type: {MANIFEST_TYPE}\r\n", image.manifest)
 
@@ -102,3 +88,10 @@ def pull_image(connection: Connection, image: Image) -> None:
     for digest, _ in image.blobs:
         _, data = connection.request(200, "GET", f"/v2/{image.repository}/blobs/{digest}")
         assert f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
+
+
+def verify_blob(connection: Connection, repository: str, body: Body) -> None:
+    """Pull a blob and compare its digest; after that it is in the page cache."""
+    digester = hashlib.sha256()
+    size = connection.fetch(f"/v2/{repository}/blobs/{body.digest}", digester)
+    assert (size, f"sha256:{digester.hexdigest()}") == (body.size, body.digest)

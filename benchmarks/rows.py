@@ -1,202 +1,378 @@
-"""The rows of the table: each does one thing to a running server and says how fast it was."""
+"""What is measured: each work does one thing to a running server, and gives the figures of some rows."""
 
-import multiprocessing
-import os
 import re
 import subprocess
-import time
-from collections.abc import Callable
-from multiprocessing.synchronize import Barrier
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 
+from benchmarks.bodies import GIB, MIB, Body, plain, streamed
+from benchmarks.crews import CONTEXT, Begin, together
 from benchmarks.loads import (
     ACCEPT,
-    CLIENTS,
-    IMAGES,
-    LARGE,
     Image,
-    large_blob,
-    large_stream,
     pull_image,
     push_blob,
     push_image,
     small_image,
     stream_blob,
+    verify_blob,
 )
-from benchmarks.wire import Connection, connected
-from tests.processes import RegistryServer, find_program
-from tests.registry_client import RegistryClient
+from benchmarks.servers import Server
+from benchmarks.wire import Connection
+from tests.processes import find_program
 
-MIB = 1 << 20
-PATIENCE = 120.0
-"""Seconds that the clients of one row may take."""
+CLIENTS = 8
+"""How many push or pull small images."""
+IMAGES = 200
+PUSHERS = 4
+LARGE = 256 * MIB
+MIDDLING = 64 * MIB
+PULLS = 4
+"""How often each client pulls the large blob: once is over too soon to be measured well."""
+SECONDS = 5
+"""How long ``wrk`` asks."""
+ASKING = 4
+"""Connections that ask for a manifest while others push."""
+
+
+@attrs.frozen
+class Goal:
+    """
+    What is wanted of txregistry.
+
+    :param more: whether higher is better.
+    :param bound: what must be reached: a ratio to docker-registry's figure.
+    :param absolute: the bound is a figure, not a ratio.
+    """
+
+    more: bool
+    bound: float
+    absolute: bool = False
+
+    def met(self, ours: float, theirs: float) -> bool:
+        """Say whether a figure is as good as it should be."""
+        value = ours if self.absolute else ours / theirs
+        return value >= self.bound if self.more else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.more else "≤"
+        return f"{sign} {self.bound:g}{'' if self.absolute else ' ×'}"
 
 
 @attrs.frozen
 class Row:
-    """
-    One row.
+    """One row of the table; no goal: it only says what else happened."""
 
-    :param prepare: brings the server into the state that the row needs, outside the measurement.
-    :param measure: the thing itself; the answer is the figure, higher is better.
+    name: str
+    title: str
+    unit: str
+    goal: Goal | None = None
+
+
+@attrs.frozen
+class Work:
+    """
+    One thing that is done to a server.
+
+    :param prepare: brings the server into the state that is needed, outside the measurement.
+    :param measure: does it; the answer has the figure of each row.
+    :param tls: it is done over TLS, to a server of its own.
     """
 
     name: str
-    unit: str
-    prepare: Callable[[RegistryServer], None]
-    measure: Callable[[RegistryServer], float]
+    rows: tuple[Row, ...]
+    prepare: Callable[[Server], None]
+    measure: Callable[[Server], dict[str, float]]
+    tls: bool = False
 
 
-def _nothing(server: RegistryServer) -> None:
+MEMORY = Row("memory", "peak resident memory in all of that", "MiB", Goal(False, 100, absolute=True))
+
+
+def _nothing(server: Server) -> None:
     """Leave the server as it is."""
 
 
-def _push_put(server: RegistryServer) -> float:
-    data, digest = large_blob()
-    with connected(server.port) as connection:
-        began = time.perf_counter()
-        push_blob(connection, "bench/large", digest, memoryview(data))
-        return LARGE / MIB / (time.perf_counter() - began)
+def _acting(server: Server, act: Callable[[Connection], None], begin: Begin) -> None:
+    """Be a client with one connection."""
+    connection = server.connect()
+    begin()
+    act(connection)
+    connection.close()
 
 
-def _push_patch(server: RegistryServer) -> float:
-    frames, digest = large_stream()
-    with connected(server.port) as connection:
-        began = time.perf_counter()
-        stream_blob(connection, "bench/large", digest, frames)
-        return LARGE / MIB / (time.perf_counter() - began)
+def _at_once(server: Server, acts: Sequence[Callable[[Connection], None]]) -> float:
+    seconds, _ = together([partial(_acting, server, act) for act in acts])
+    return seconds
 
 
-def _large_is_there(server: RegistryServer) -> None:
-    """Push the large blob unless a row did, and read it once: right, and in the page cache."""
-    data, digest = large_blob()
-    client = RegistryClient(server.host)
-    if client.request("HEAD", f"/v2/bench/large/blobs/{digest}").status != 200:
-        with connected(server.port) as connection:
-            push_blob(connection, "bench/large", digest, memoryview(data))
-    assert client.measure_blob("bench/large", digest) == (digest, LARGE)
-
-
-def _pull(server: RegistryServer) -> float:
-    _, digest = large_blob()
-    with connected(server.port) as connection:
-        began = time.perf_counter()
-        connection.send("GET", f"/v2/bench/large/blobs/{digest}")
-        size = connection.discard(200)
-        seconds = time.perf_counter() - began
-    assert size == LARGE
-    return LARGE / MIB / seconds
-
-
-def _one_image(server: RegistryServer) -> Image:
-    return small_image(IMAGES)  # a number that the rows of many images do not use
-
-
-def _one_image_is_there(server: RegistryServer) -> None:
-    image = _one_image(server)
-    path = f"/v2/{image.repository}/manifests/1"
-    if RegistryClient(server.host).manifest(image.repository, "1").status != 200:
-        with connected(server.port) as connection:
-            push_image(connection, image)
-    _wrk(server, path, seconds=1)
-    _wrk(server, f"/v2/{image.repository}/blobs/{image.blobs[0][0]}", seconds=1)
-
-
-def _wrk(server: RegistryServer, path: str, seconds: int = 5) -> float:
-    """Ask for one path over 32 connections; the answer is requests a second, an error ends it all."""
-    command = [
-        find_program("wrk"),
-        "-t1",
-        "-c32",
-        f"-d{seconds}s",
-        "-H",
-        ACCEPT.strip(),
-        f"http://{server.host}{path}",
-    ]
+def _wrk(server: Server, path: str, connections: int = 32, seconds: int = SECONDS) -> str:
+    """Ask for one path over some connections; the answer is what ``wrk`` says, an error ends it all."""
+    command = [find_program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command += ["-H", ACCEPT.strip(), f"http://{server.host}{path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"{server.program}: {done.stdout}")
-    found = re.search(r"Requests/sec:\s*([\d.]+)", done.stdout)
-    assert found is not None, done.stdout
-    return float(found[1])
+    return done.stdout
 
 
-def _manifest(server: RegistryServer) -> float:
-    return _wrk(server, f"/v2/{_one_image(server).repository}/manifests/1")
+def _found(pattern: str, said: str) -> re.Match[str]:
+    found = re.search(pattern, said)
+    assert found is not None, said
+    return found
 
 
-def _small_blob(server: RegistryServer) -> float:
-    image = _one_image(server)
-    return _wrk(server, f"/v2/{image.repository}/blobs/{image.blobs[0][0]}")
+def _requests_per_second(said: str) -> float:
+    return float(_found(r"Requests/sec:\s*([\d.]+)", said)[1])
 
 
-def _client(port: int, numbers: range, act: Callable[[Connection, Image], None], barrier: Barrier) -> None:
-    """Be one of several client processes: make the images, wait for the others, then act on each image."""
-    images = [small_image(number) for number in numbers]
-    with connected(port) as connection:
-        barrier.wait(PATIENCE)
+def _p99(said: str) -> float:
+    """Give the latency that one request in a hundred exceeds, in ms."""
+    found = _found(r"99%\s+([\d.]+)(us|ms|s)\b", said)
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+
+
+def _one_image() -> Image:
+    return small_image(IMAGES)  # a number that the many images have not
+
+
+def _manifest_path() -> str:
+    return f"/v2/{_one_image().repository}/manifests/1"
+
+
+def _small_blob_path() -> str:
+    image = _one_image()
+    return f"/v2/{image.repository}/blobs/{image.blobs[0][0]}"
+
+
+def _asked(path: Callable[[], str]) -> Callable[[Server], None]:
+    def prepare(server: Server) -> None:
+        _wrk(server, path(), seconds=1)
+
+    return prepare
+
+
+def _asking(name: str, path: Callable[[], str]) -> Callable[[Server], dict[str, float]]:
+    def measure(server: Server) -> dict[str, float]:
+        return {name: _requests_per_second(_wrk(server, path()))}
+
+    return measure
+
+
+def _with_images(act: Callable[[Connection, Image], None], server: Server) -> float:
+    def client(first: int, begin: Begin) -> None:
+        images = [small_image(number) for number in range(first, IMAGES, CLIENTS)]
+        connection = server.connect()
+        begin()
         for image in images:
             act(connection, image)
+        connection.close()
 
-
-def _by_many_clients(server: RegistryServer, act: Callable[[Connection, Image], None]) -> float:
-    """Do something with all images, in several processes at once; the answer is images a second."""
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(CLIENTS + 1)
-    clients = [
-        context.Process(
-            target=_client, args=(server.port, range(first, IMAGES, CLIENTS), act, barrier), daemon=True
-        )
-        for first in range(CLIENTS)
-    ]
-    for client in clients:
-        client.start()
-    barrier.wait(PATIENCE)
-    began = time.perf_counter()
-    for client in clients:
-        client.join(PATIENCE)
-    seconds = time.perf_counter() - began
-    if any(client.exitcode != 0 for client in clients):
-        for client in clients:
-            client.kill()
-        raise RuntimeError(f"{server.program}: a client failed; its traceback is above")
+    seconds, _ = together([partial(client, first) for first in range(CLIENTS)])
     return IMAGES / seconds
 
 
-def _push_images(server: RegistryServer) -> float:
-    return _by_many_clients(server, push_image)
+def _push_images(server: Server) -> dict[str, float]:
+    return {"push-images": _with_images(push_image, server)}
 
 
-def _images_are_there(server: RegistryServer) -> None:
+def _images_are_there(server: Server) -> None:
     last = small_image(IMAGES - 1)
-    if RegistryClient(server.host).manifest(last.repository, "1").status != 200:
+    connection = server.connect()
+    if not connection.exists(f"/v2/{last.repository}/manifests/1", ACCEPT):
         _push_images(server)
+    connection.close()
 
 
-def _pull_images(server: RegistryServer) -> float:
-    return _by_many_clients(server, pull_image)
+def _pull_images(server: Server) -> dict[str, float]:
+    return {"pull-images": _with_images(pull_image, server)}
 
 
-ROWS = (
-    Row("push-put", "MiB/s", _nothing, _push_put),
-    Row("push-patch", "MiB/s", _nothing, _push_patch),
-    Row("pull", "MiB/s", _large_is_there, _pull),
-    Row("manifest", "req/s", _one_image_is_there, _manifest),
-    Row("small-blob", "req/s", _one_image_is_there, _small_blob),
-    Row("push-images", "images/s", _nothing, _push_images),
-    Row("pull-images", "images/s", _images_are_there, _pull_images),
+def _push_put(server: Server) -> dict[str, float]:
+    blobs = [plain(LARGE, number) for number in range(PUSHERS)]
+    cpu = server.cpu_seconds()
+    seconds = _at_once(server, [partial(push_blob, repository="bench/put", body=blob) for blob in blobs])
+    size = PUSHERS * LARGE
+    return {
+        "push-put": size / MIB / seconds,
+        "push-put-cpu": (server.cpu_seconds() - cpu) / (size / GIB),
+    }
+
+
+def _push_patch(server: Server) -> dict[str, float]:
+    blobs = [streamed(LARGE, PUSHERS + number) for number in range(PUSHERS)]
+    acts = [partial(stream_blob, repository="bench/patch", digest=blob.digest, body=blob) for blob in blobs]
+    seconds = _at_once(server, acts)
+    return {"push-patch": PUSHERS * LARGE / MIB / seconds}
+
+
+def _there(server: Server, repository: str, blob: Body) -> None:
+    """Push a blob unless it was, and read it once: right, and in the page cache."""
+    connection = server.connect()
+    if not connection.exists(f"/v2/{repository}/blobs/{blob.digest}"):
+        push_blob(connection, repository, blob)
+    verify_blob(connection, repository, blob)
+    connection.close()
+
+
+def _large_is_there(server: Server) -> None:
+    _there(server, "bench/put", plain(LARGE, 0))
+
+
+def _pull(server: Server) -> dict[str, float]:
+    path = f"/v2/bench/put/blobs/{plain(LARGE, 0).digest}"
+
+    def pull(connection: Connection) -> None:
+        for _ in range(PULLS):
+            assert connection.fetch(path) == LARGE
+
+    cpu = server.cpu_seconds()
+    seconds = _at_once(server, [pull] * PUSHERS)
+    size = PUSHERS * PULLS * LARGE
+    return {"pull": size / MIB / seconds, "pull-cpu": (server.cpu_seconds() - cpu) / (size / GIB)}
+
+
+def _latency(server: Server) -> dict[str, float]:
+    """Ask for a manifest while others push one blob after the other."""
+    stop, pushed = CONTEXT.Event(), CONTEXT.Value("L")
+    path = _manifest_path()
+
+    def pusher(client: int, begin: Begin) -> None:
+        connection = server.connect()
+        number = 1000 * (client + 1)
+        begin()
+        while not stop.is_set():
+            push_blob(connection, "bench/beside", plain(MIDDLING, number))
+            number += 1
+            with pushed.get_lock():
+                pushed.value += 1
+        connection.close()
+
+    def asking() -> str:
+        try:
+            return _wrk(server, path, connections=ASKING)
+        finally:
+            stop.set()
+
+    plain(MIDDLING, 0)  # what all have in common is hashed before the clients are forked
+    seconds, said = together([partial(pusher, client) for client in range(PUSHERS)], asking)
+    assert said is not None
+    return {"p99": _p99(said), "beside": pushed.value * MIDDLING / MIB / seconds}
+
+
+def _push_tls(server: Server) -> dict[str, float]:
+    blob = plain(GIB, 0)
+    cpu = server.cpu_seconds()
+    seconds = _at_once(server, [partial(push_blob, repository="bench/tls", body=blob)])
+    return {"push-tls": GIB / MIB / seconds, "push-tls-cpu": server.cpu_seconds() - cpu}
+
+
+def _tls_is_there(server: Server) -> None:
+    _there(server, "bench/tls", plain(GIB, 0))
+
+
+def _pull_tls(server: Server) -> dict[str, float]:
+    path = f"/v2/bench/tls/blobs/{plain(GIB, 0).digest}"
+
+    def pull(connection: Connection) -> None:
+        assert connection.fetch(path) == GIB
+
+    cpu = server.cpu_seconds()
+    seconds = _at_once(server, [pull])
+    return {"pull-tls": GIB / MIB / seconds, "pull-tls-cpu": server.cpu_seconds() - cpu}
+
+
+WORKS = (
+    Work(
+        "manifest",
+        (Row("manifest", "manifest GET by tag", "requests/s", Goal(True, 6.5)),),
+        _asked(_manifest_path),
+        _asking("manifest", _manifest_path),
+    ),
+    Work(
+        "small-blob",
+        (Row("small-blob", "small blob GET", "requests/s", Goal(True, 5)),),
+        _asked(_small_blob_path),
+        _asking("small-blob", _small_blob_path),
+    ),
+    Work(
+        "push-images",
+        (Row("push-images", "push of small images", "images/s", Goal(True, 5)),),
+        _nothing,
+        _push_images,
+    ),
+    Work(
+        "pull-images",
+        (Row("pull-images", "pull of small images", "images/s", Goal(True, 5)),),
+        _images_are_there,
+        _pull_images,
+    ),
+    Work(
+        "push-put",
+        (
+            Row("push-put", "four 256 MiB blobs pushed by PUT", "MiB/s", Goal(True, 2.5)),
+            Row("push-put-cpu", "CPU of the server for it", "s/GiB", Goal(False, 0.4)),
+        ),
+        _nothing,
+        _push_put,
+    ),
+    Work(
+        "push-patch",
+        (Row("push-patch", "the same by one streamed PATCH each", "MiB/s", Goal(True, 2.3)),),
+        _nothing,
+        _push_patch,
+    ),
+    Work(
+        "pull",
+        (
+            Row("pull-cpu", "256 MiB blob pulled by four, CPU", "s/GiB", Goal(False, 0.6)),
+            Row("pull", "its speed", "MiB/s", Goal(True, 1)),
+        ),
+        _large_is_there,
+        _pull,
+    ),
+    Work(
+        "p99",
+        (
+            Row("p99", "manifest GET p99 while four push 64 MiB", "ms", Goal(False, 0.25)),
+            Row("beside", "what they push meanwhile", "MiB/s"),
+        ),
+        _asked(_manifest_path),
+        _latency,
+    ),
+    Work(
+        "push-tls",
+        (
+            Row("push-tls", "1 GiB pushed over TLS", "MiB/s", Goal(True, 0.77)),
+            Row("push-tls-cpu", "CPU of the server for it", "s/GiB"),
+        ),
+        _nothing,
+        _push_tls,
+        tls=True,
+    ),
+    Work(
+        "pull-tls",
+        (
+            Row("pull-tls", "1 GiB pulled over TLS", "MiB/s", Goal(True, 0.77)),
+            Row("pull-tls-cpu", "CPU of the server for it", "s/GiB"),
+        ),
+        _tls_is_there,
+        _pull_tls,
+        tls=True,
+    ),
 )
 
 
-def warm_up(server: RegistryServer) -> None:
+def warm_up(server: Server) -> None:
     """Do a little of everything, so that no row pays for a first time; the same for every server."""
-    data = os.urandom(32 * MIB)
-    client = RegistryClient(server.host)
-    digest = client.push_bytes("bench/warm", data)
-    assert client.measure_blob("bench/warm", digest) == (digest, len(data))
-    image = small_image(IMAGES + 1)
-    with connected(server.port) as connection:
-        push_image(connection, image)
-        for _ in range(20):
-            pull_image(connection, image)
+    connection = server.connect()
+    blob = plain(32 * MIB, 0)
+    push_blob(connection, "bench/warm", blob)
+    verify_blob(connection, "bench/warm", blob)
+    for number in (IMAGES, IMAGES + 1):
+        push_image(connection, small_image(number))
+    for _ in range(20):
+        pull_image(connection, small_image(IMAGES + 1))
+    connection.close()

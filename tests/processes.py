@@ -112,6 +112,10 @@ class RegistryServer:
         assert self._process is not None, "the server was not started"
         return self._process.pid
 
+    def command(self) -> list[str]:
+        """Spell the command line."""
+        return registry_command(self.program, self.config_path)
+
     def config(self) -> dict[str, Any]:
         """Give the configuration: filesystem, deletes allowed, quiet logs."""
         return {
@@ -133,7 +137,7 @@ class RegistryServer:
             json.dump(self.config(), config_file)  # JSON is YAML
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                registry_command(self.program, self.config_path),
+                self.command(),
                 cwd=CHECKOUT,
                 env=os.environ | self.environ,
                 stdin=subprocess.DEVNULL,
@@ -149,9 +153,12 @@ class RegistryServer:
                 raise AssertionError(f"{self.program} did not start (exit status {status}):\n{self.log()}")
             time.sleep(0.05)
 
+    def probe(self) -> http.client.HTTPConnection:
+        """Give a connection that asks whether the server answers, to be closed by who asks."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        with contextlib.closing(connection):
+        with contextlib.closing(self.probe()) as connection:
             try:
                 connection.request("GET", "/v2/")
                 return connection.getresponse().status == 200
