@@ -1,10 +1,11 @@
-"""How long single requests take while the store grows: ``python -m benchmarks.growth [SIZE …]``.
+"""How long single requests take while the store grows: ``python -m benchmarks.growth --help``.
 
-Without sizes, 100 to 100,000.  A store of size N has N blobs and N tags in one repository, and N / 10 repositories
+A store of size N has N blobs and N tags in one repository, and N / 10 repositories
 with a tag each beside it.  They are written to the storage directory, in Distribution's layout.  For each size the
 server is started anew.  What is shown is the median of several requests, in ms.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -191,13 +192,20 @@ def measure(server: Server, store: Store) -> Mapping[str, float]:
     return figures
 
 
-def main(sizes: list[int]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print a table: a column for each size."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument(
+        "sizes", nargs="*", type=int, default=SIZES, metavar="SIZE", help="blobs and tags (100 to 100,000)"
+    )
+    parser.add_argument("--data", metavar="DIR", help="put the data below this directory")
+    options = parser.parse_args(arguments)
+    sizes = sorted(options.sizes)
     columns = []
-    with tempfile.TemporaryDirectory(prefix="txregistry-growth-") as directory:
+    with tempfile.TemporaryDirectory(prefix="txregistry-growth-", dir=options.data) as directory:
         data = os.path.join(directory, "data")
         store = Store(data)
-        for size in sorted(sizes):
+        for size in sizes:
             print(f"{size} blobs and tags", file=sys.stderr, flush=True)
             store.grow(size)
             os.sync()
@@ -208,10 +216,10 @@ def main(sizes: list[int]) -> None:
                 columns.append(measure(server, store))
             finally:
                 server.stop()
-        print(f"{'blobs and tags':36}" + "".join(f"{size:>12,}" for size in sorted(sizes)))
+        print(f"{'blobs and tags':36}" + "".join(f"{size:>12,}" for size in sizes))
         for name in columns[0]:
             print(f"{name:30}{'ms':>6}" + "".join(f"{column[name]:12.2f}" for column in columns))
 
 
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]] or list(SIZES))
+    main(sys.argv[1:])
