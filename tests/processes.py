@@ -125,6 +125,11 @@ class RegistryServer:
             "http": {"addr": self.host, "secret": "a secret that outlives a restart"},
         }
 
+    def write_config(self) -> None:
+        """Write the configuration to its file."""
+        with open(self.config_path, "w") as config_file:
+            json.dump(self.config(), config_file)  # JSON is YAML
+
     def start(self, patience: float = 30.0) -> None:
         """
         Start the server and wait until it answers.
@@ -133,8 +138,7 @@ class RegistryServer:
         :raises AssertionError: it ended, or did not answer in time.
         """
         assert self._process is None, "the server runs already"
-        with open(self.config_path, "w") as config_file:
-            json.dump(self.config(), config_file)  # JSON is YAML
+        self.write_config()
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 self.command(),

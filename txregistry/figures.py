@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from txregistry.collecting import CollectingService
 from txregistry.content.links import InThread
 from txregistry.debug import Answer, Page
 from txregistry.health.lag import ReactorLag
@@ -13,7 +12,10 @@ from txregistry.interfaces import ICache
 from txregistry.notify.courier import Figures
 from txregistry.notify.service import Notifications
 from txregistry.purging import PurgingService
-from txregistry.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from txregistry.collecting import CollectingService
+    from txregistry.telemetry.metrics import Metrics
 
 
 def figures_page(metrics: Metrics, in_thread: InThread) -> Page:

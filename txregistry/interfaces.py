@@ -292,6 +292,10 @@ class IRereading(Interface):
         """
 
 
+class ITokenIssuing(Interface):
+    """A backend that gives tokens to clients, by routes of its own."""
+
+
 class IAuthBackendMaker(IPlugin):
     """Makes an auth backend of one kind.  This is what a distribution announces."""
 

@@ -19,7 +19,6 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from txregistry import __version__, descriptors
-from txregistry.collecting import CollectingService
 from txregistry.config import caches, checks, endpoints, gates
 from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
@@ -169,6 +168,9 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
             show_purging(metrics, purging)
     collection = maintenance.garbagecollection
     if collection.enabled:
+        # Imported where it is used: most registries collect by hand.
+        from txregistry.collecting import CollectingService
+
         collecting = CollectingService(reactor, driver, collection)
         collecting.paused = maintenance.readonly.enabled
         parts.append(collecting)

@@ -20,7 +20,7 @@ from txregistry.auth.basic import Credentials
 from txregistry.auth.issuing import Answer, Signer
 from txregistry.auth.oidc import IdentityTokens
 from txregistry.auth.token import TokenBackend
-from txregistry.interfaces import IAccessPolicy, IAuthBackend, IRereading, IUserMarks
+from txregistry.interfaces import IAccessPolicy, IAuthBackend, IRereading, ITokenIssuing, IUserMarks
 from txregistry.reference import RepositoryName
 
 _log = Logger()
@@ -51,7 +51,7 @@ class Terms:
     refresh_lifetime: int
 
 
-@implementer(IAuthBackend, IRereading)
+@implementer(IAuthBackend, IRereading, ITokenIssuing)
 class TokenService:
     """Gives tokens to those whom another backend knows, and knows those who come with one.
 

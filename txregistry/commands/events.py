@@ -15,7 +15,8 @@ from txregistry.config.endpoints import place
 from txregistry.config.load import load
 from txregistry.errors import ConfigError
 from txregistry.events import decode
-from txregistry.notify.database import Delivery, OutboxDatabase
+from txregistry.notify.database import OutboxDatabase
+from txregistry.notify.entries import Delivery
 
 _ENDPOINT = click.option("--endpoint", help="Those for this endpoint; for every endpoint if not given.")
 _EVENT = click.option("--event", "numbers", type=int, multiple=True, help="The one of this number.")

@@ -6,12 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from txregistry.auth import oidc, rules
+from txregistry.auth import rules
 from txregistry.auth.anonymous import Anonymous
-from txregistry.auth.documents import Documents
-from txregistry.auth.issuing import Signer
-from txregistry.auth.token import TokenBackend
-from txregistry.auth.tokens import Terms, TokenService
 from txregistry.config.complaints import complaints
 from txregistry.config.schema import Config
 from txregistry.errors import ConfigError
@@ -29,6 +25,12 @@ def backend(config: Config, reactor: Any, policy: IAccessPolicy) -> IAuthBackend
     known, service = _backend(config, reactor), config.tokenservice
     if service is None:
         return known
+    # Imported where it is used, as in prepare(): with it come PyJWT and an HTTP client.
+    from txregistry.auth import oidc
+    from txregistry.auth.documents import Documents
+    from txregistry.auth.token import TokenBackend
+    from txregistry.auth.tokens import Terms, TokenService
+
     if isinstance(known, Anonymous | TokenBackend):
         raise ConfigError("tokenservice", "needs an auth backend that knows passwords, such as htpasswd")
     terms = Terms(service.service, service.issuer, int(service.lifetime), int(service.refreshlifetime))
@@ -61,7 +63,12 @@ def prepare(config: Config, backend: IAuthBackend) -> None:
     named = _named_backend(config)
     with complaints("auth" if named is None else f"auth.{named[0]}"):
         backend.prepare()
-    if config.tokenservice is not None and isinstance(backend, TokenService):
+    if config.tokenservice is None:
+        return
+    from txregistry.auth.issuing import Signer
+    from txregistry.auth.tokens import TokenService
+
+    if isinstance(backend, TokenService):
         backend.use(Signer.keep(config.tokenservice.key, "tokenservice.key"))
         if backend.identity_tokens is not None:
             with complaints("tokenservice.oidc"):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
 from twisted.application.service import IService
 
 from txregistry.config.schema import Config
 from txregistry.errors import ConfigError
-from txregistry.telemetry.metrics import Metrics
 from txregistry.telemetry.storage import StorageObserver
 from txregistry.web.observers import RequestObserver
+
+if TYPE_CHECKING:
+    from txregistry.telemetry.metrics import Metrics
 
 _EXPORTER = "OTEL_TRACES_EXPORTER"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -47,6 +49,9 @@ class Telemetry:
         metrics, driver = None, config.storage.driver
         debug = config.http.debug
         if debug.addr and debug.prometheus.enabled:
+            # Imported where it is used: with it comes prometheus_client.
+            from txregistry.telemetry.metrics import Metrics
+
             metrics = Metrics.make()
             requests.append(metrics.http)
             storage.append(metrics.storage(driver))

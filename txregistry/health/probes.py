@@ -13,7 +13,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, RedirectAgent
 from twisted.web.http_headers import Headers
 
 from txregistry.errors import PathUnknown, StorageError
@@ -86,6 +85,9 @@ def http_probe(
     :param status: the one that is expected.
     :param timeout: seconds for the whole of it.
     """
+    # Imported where it is used: it takes longer than most at start-up.
+    from twisted.web.client import Agent, RedirectAgent
+
     agent = RedirectAgent(Agent(reactor, connectTimeout=timeout), _REDIRECTS)
     target, sent = _without_credentials(
         uri, Headers({name: list(values) for name, values in headers.items()})

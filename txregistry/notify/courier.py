@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from txregistry import errors
 from txregistry.events import Event, decode
 from txregistry.interfaces import INotifier
-from txregistry.notify.database import Note, Queue
+from txregistry.notify.entries import Note, Queue
 from txregistry.notify.outbox import Outbox
 
 _log = Logger()

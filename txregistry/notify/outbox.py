@@ -7,14 +7,17 @@ of a commit does not grow with the number of clients that push.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from txregistry import errors
-from txregistry.notify.database import Entry, Note, OutboxDatabase, Queue, Written
+from txregistry.notify.entries import Entry, Note, Queue, Written
+
+if TYPE_CHECKING:
+    from txregistry.notify.database import OutboxDatabase
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -15,8 +15,11 @@ from twisted.python.failure import Failure
 from txregistry import errors
 from txregistry.events import Event, encode
 from txregistry.notify.courier import Courier, Endpoint, Figures, wanting
-from txregistry.notify.database import Entry, OutboxDatabase, Queue, Written
+from txregistry.notify.entries import Entry, Queue, Written
 from txregistry.notify.outbox import Outbox, Thread
+
+if TYPE_CHECKING:
+    from txregistry.notify.database import OutboxDatabase
 
 _log = Logger()
 
@@ -147,6 +150,9 @@ class Notifications(Service):
                 "missing; with this storage driver, expected the path of a file on a disk of this machine"
             )
             raise errors.ConfigError("notifications.outbox.path", problem)
+        # Imported where it is used: with it comes SQLite.
+        from txregistry.notify.database import OutboxDatabase
+
         database = OutboxDatabase(self._place.location, self._place.limit)
         outbox = Outbox(database, self._thread(), self._reactor, self._written)
         try:

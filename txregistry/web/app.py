@@ -12,11 +12,11 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 
 from txregistry.access import CATALOG, DELETE, PULL, PUSH, Access
-from txregistry.auth.tokens import PATH, TokenService
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.health.condition import Condition
+from txregistry.interfaces import ITokenIssuing
 from txregistry.reference import RepositoryName
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer, answer_json
@@ -32,7 +32,6 @@ from txregistry.web.referrers import ReferrerRoutes
 from txregistry.web.routing import Respond, Routing
 from txregistry.web.states import UploadStates
 from txregistry.web.tally import UploadTally
-from txregistry.web.tokens import TokenRoutes
 from txregistry.web.uploads import UploadRoutes, parse_upload_id
 
 Answer = Callable[..., Awaitable[bytes | None]]
@@ -142,8 +141,13 @@ def routes(
     referrers = ReferrerRoutes(registry, locations)
     probes = ProbeRoutes(condition or Condition())
     issuing = []
-    if isinstance(guard.backend, TokenService):
-        tokens = TokenRoutes(guard.backend, guard)
+    if ITokenIssuing.providedBy(guard.backend):
+        # Imported where it is used: with it comes PyJWT.
+        from txregistry.auth.tokens import PATH
+        from txregistry.web.tokens import TokenRoutes
+
+        service: Any = guard.backend
+        tokens = TokenRoutes(service, guard)
         issuing = [Route(PATH, "token", Scope.PUBLIC, {"GET": tokens.get, "POST": tokens.post}, stores=False)]
     return [
         *issuing,
