@@ -7,6 +7,7 @@ differently, is refused here before a request exists: see ``_check``.  Limits of
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from txregistry import errors
 from txregistry.web import failures
 from txregistry.web.body import Body
 from txregistry.web.pace import LEAST_RATE, WINDOW
+from txregistry.web.sending import send
 
 _log = Logger()
 
@@ -57,6 +59,7 @@ class Channel(HTTPChannel):
     _waits_for_body = False
     _ahead = 0
     _unread: Any = None
+    _head = b""
     _pace: tuple[Body, float, int] | None = None
     #: Why the client may ask for nothing, if so.
     refusal: errors.Crowded | errors.TooManyRequests | None = None
@@ -224,6 +227,22 @@ class Channel(HTTPChannel):
             return 400, "malformed request target"
         return None
 
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Take an answer's head, to be sent with what is written next."""
+        lines = [
+            b"%s: %s\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values
+        ]
+        self._head = b"%s %s %s\r\n%s\r\n" % (version, code, reason, b"".join(lines))
+
+    def write(self, data: bytes) -> None:
+        """Send an answer's head, if that is not done yet, and a piece of its body."""
+        head, self._head = self._head, b""
+        send(self.transport, head + data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Send pieces of a body."""
+        self.write(b"".join(iovec))
+
     def refuse(
         self, status: int, why: str, error: errors.Crowded | errors.TooManyRequests | None = None
     ) -> None:
@@ -246,8 +265,7 @@ class Channel(HTTPChannel):
         if error is not None:
             headers.setRawHeaders(b"Retry-After", [b"%d" % error.seconds])
         self.writeHeaders(b"HTTP/1.1", b"%d" % status, failures.reason(status), headers)
-        if getattr(self, "_command", b"") != b"HEAD":
-            self.transport.write(content)
+        self.write(b"" if getattr(self, "_command", b"") == b"HEAD" else content)
         self.linger()
 
     def _respondToBadRequestAndDisconnect(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
-from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from txregistry import errors
@@ -18,6 +17,7 @@ from txregistry.content.links import InThread
 from txregistry.interfaces import IFileReader
 from txregistry.ranges import ByteRange
 from txregistry.web.pace import LEAST_RATE
+from txregistry.web.sending import is_plain
 from txregistry.web.taken import taken
 
 _PIECE = 256 * 1024
@@ -134,9 +134,7 @@ async def send_reader(request: Any, reader: IFileReader, length: int) -> None:
 
 def can_send_descriptor(request: Any) -> bool:
     """Say whether the kernel can send to this client by itself: not through TLS."""
-    return isinstance(request.channel.transport, Connection) and not getattr(
-        request.channel.transport, "TLS", False
-    )
+    return is_plain(request.channel.transport)
 
 
 async def send_descriptor(request: Any, descriptor: int, run: ByteRange, in_thread: InThread) -> None:

@@ -167,9 +167,13 @@ class Request(ServerRequest):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the answer."""
-        if not self.startedWriting and not self._disconnected:
+        begins = not self.startedWriting and not self._disconnected
+        if begins:
             self._decide_connection()
         super().write(data)
+        if begins and not self.sentLength:
+            # Nothing follows the head, or not yet.
+            self.channel.write(b"")
 
     def abort(self) -> None:
         """End the connection, for nothing can be said any more: the client sees that the answer is cut."""
