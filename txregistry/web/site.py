@@ -23,6 +23,9 @@ from txregistry.web.request import Request
 
 _access = Logger(namespace="txregistry.access")
 
+#: Seconds in which idle clients must take part in the end of their connections.
+_FAREWELL = 2
+
 _STATE = re.compile(r"_state=[^&]+")
 
 #: What Distribution calls a part of an address, where it is not what a route calls it.
@@ -162,19 +165,26 @@ class RegistrySite(Site):
         :param seconds: after these, those that are left are cut.
         """
         self.draining = True
+        idle = set()
         for channel in list(self.channels):
             if channel.requests:
                 channel.persistent = False
             else:
+                idle.add(channel)
                 channel.loseConnection()
         if not self.channels:
             return
-        deadline = self.reactor.callLater(seconds, self._cut)
+        # Through TLS the end is an exchange, which an idle client may have no part in.
+        deadlines = [
+            self.reactor.callLater(min(_FAREWELL, seconds), lambda: self._cut(idle & self.channels)),
+            self.reactor.callLater(seconds, lambda: self._cut(self.channels)),
+        ]
         self._emptied = Deferred()
         await self._emptied
-        if deadline.active():
-            deadline.cancel()
+        for deadline in deadlines:
+            if deadline.active():
+                deadline.cancel()
 
-    def _cut(self) -> None:
-        for channel in list(self.channels):
+    def _cut(self, channels: Iterable[TrackedChannel]) -> None:
+        for channel in list(channels):
             channel.transport.abortConnection()
