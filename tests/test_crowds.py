@@ -121,7 +121,7 @@ class SlowTests(CrowdCase):
         self.assertLess(descriptors(server), 100)
 
     def test_H05_thousand(self) -> None:
-        """A thousand clients that ask for a large blob and read nothing cost 256 KiB each at most, and are cut off."""
+        """A thousand clients that ask for a blob and read nothing take 256 KiB each at most, and are cut off."""
         server = self.server(http={"idletimeout": "5s"})
         server.start()
         self.client = RegistryClient(server.host)
