@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.trial.unittest import TestCase
 
+from txregistry import errors
 from txregistry.storage.threads import Threads
 
 
@@ -45,6 +46,28 @@ class ThreadsTests(TestCase):
         self.assertEqual(self.names(), {"test-0"})
         gate = threading.Barrier(3)
         await gatherResults([self.threads.run(gate.wait, 30) for _ in range(30)])
+        self.assertEqual(self.names(), {"test-0", "test-1", "test-2"})
+
+    async def test_F04_no_more_threads(self) -> None:
+        """Where the system gives no more threads those that are there do the work, and later others help again."""
+        start = threading.Thread.start
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, "start", refuse)
+        with self.assertRaises(errors.StorageUnavailable):
+            await self.threads.run(int)
+        self.patch(threading.Thread, "start", start)
+        await self.threads.run(int)
+        self.patch(threading.Thread, "start", refuse)
+        self.assertEqual(
+            await gatherResults([self.threads.run(divmod, 7, 2) for _ in range(5)]), [(3, 1)] * 5
+        )
+        self.assertEqual(self.names(), {"test-0"})
+        self.patch(threading.Thread, "start", start)
+        gate = threading.Barrier(3)
+        await gatherResults([self.threads.run(gate.wait, 30) for _ in range(3)])
         self.assertEqual(self.names(), {"test-0", "test-1", "test-2"})
 
     async def test_together(self) -> None:

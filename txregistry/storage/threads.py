@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from txregistry import errors
+
 T = TypeVar("T")
 
 
@@ -42,13 +44,22 @@ class Threads:
         self._woken = False
 
     def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Return what *work* makes of *args*, on a thread.  Cancelling this does not stop it."""
+        """Return what *work* makes of *args*, on a thread.  Cancelling this does not stop it.
+
+        :raises txregistry.errors.StorageUnavailable: there is no thread, and the system has none to give.
+        """
         result: Deferred[T] = Deferred()
-        self._outstanding += 1
-        if self._outstanding > len(self._threads) and len(self._threads) < self._limit:
+        if self._outstanding >= len(self._threads) and len(self._threads) < self._limit:
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}")
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                # There are as many as the system allows; those that are there get to it.
+                if not self._threads:
+                    raise errors.StorageUnavailable("", "no thread can be started") from None
+            else:
+                self._threads.append(thread)
+        self._outstanding += 1
         self._jobs.put((result, work, args))
         return result
 
