@@ -11,7 +11,7 @@ from tests.peers.case import SUBJECT, PeerCase
 from tests.peers.disks import Ext4
 from tests.processes import RegistryServer
 
-CUTS = int(os.environ.get("REGISTRY_TEST_POWER_CUTS", "10"))
+CUTS = int(os.environ.get("REGISTRY_TEST_POWER_CUTS", "8"))
 
 
 class PowerCutTests(PeerCase):
