@@ -25,6 +25,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	MYPYPATH=drivers/txregistry-sqlite $(BIN)/mypy --config-file pyproject.toml -p txregistry_sqlite
+	MYPYPATH=drivers/txregistry-s3 $(BIN)/mypy --config-file pyproject.toml -p txregistry_s3
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks
@@ -36,7 +37,8 @@ docs: $(READY)
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api _trial_temp*
 
-$(READY): setup.cfg pyproject.toml drivers/txregistry-sqlite/setup.cfg
+$(READY): setup.cfg pyproject.toml $(wildcard drivers/*/setup.cfg)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]' -e drivers/txregistry-sqlite
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]' -e drivers/txregistry-sqlite \
+		-e 'drivers/txregistry-s3[test]'
 	touch $@

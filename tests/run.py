@@ -14,7 +14,7 @@ from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner, TrialSuite
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVERS = ["txregistry_sqlite"]
+DRIVERS = ["txregistry_sqlite", "txregistry_s3"]
 
 
 def names() -> list[str]:

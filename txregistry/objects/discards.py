@@ -52,6 +52,8 @@ _LEFT = 3600.0
 #: Seconds between two looks at whether a tombstone is gone.
 _LOOK = 0.1
 _ATTEMPTS = 5
+#: Folders above an object that may be empty without it.
+_LEVELS = 3
 
 
 @frozen
@@ -95,15 +97,18 @@ class Discards:
     :param store: where they are.
     :param clocks: what time it is here.
     :param pace: how long is waited.
+    :param prunes: whether the folders that are empty then are removed with an object.
     """
 
     _store: IObjectStore
     _clocks: Clocks
     _pace: Pace = field(factory=Pace)
+    _prunes: bool = False
     #: When it was last looked for notices, and whether there were none.
     _looked: float = field(default=float("-inf"), init=False)
     _quiet: bool = field(default=False, init=False)
-    _looking: Turns = field(factory=Turns, init=False)
+    #: Those who wait for the look under way; None if there is none.
+    _waiting: list[Deferred[None]] | None = field(default=None, init=False)
     _noticing: Turns = field(factory=Turns, init=False)
     _notice: str | None = field(default=None, init=False)
     _noticed: float = field(default=float("-inf"), init=False)
@@ -191,16 +196,22 @@ class Discards:
 
     async def _look_since(self, since: float) -> None:
         """Look for notices, unless that was begun by someone at that time or later."""
-
-        async def look() -> None:
-            if self._looked >= since:
-                return
-            began = self._clocks.monotonic()
-            page = await self._store.page(_NOTICES, deep=True, limit=1)
-            self._quiet, self._looked = not page.found, began
-
-        if self._looked < since:
-            await self._looking.run(look)
+        while self._looked < since:
+            if self._waiting is not None:
+                waiter: Deferred[None] = Deferred()
+                self._waiting.append(waiter)
+                await waiter
+                continue
+            self._waiting = []
+            try:
+                began = self._clocks.monotonic()
+                page = await self._store.page(_NOTICES, deep=True, limit=1)
+                self._quiet, self._looked = not page.found, began
+            finally:
+                waiting, self._waiting = self._waiting, None
+                for one in waiting:
+                    if not one.called:
+                        one.callback(None)
 
     async def _await_deletions(self, path: str) -> None:
         """Wait until none of those who are about to delete an object now is any more."""
@@ -235,6 +246,8 @@ class Discards:
                 await self._remove(tombstone)
         if info.size > _LARGE:
             await self._remove(mark_of(path))
+        if self._prunes:
+            await self._remove(*folders_above(path))
         return _told(info, info.modified)
 
     async def _old(self, path: str, before: float) -> ObjectInfo | None:
@@ -255,15 +268,16 @@ class Discards:
         except errors.PathUnknown:
             return None
 
-    async def _remove(self, path: str) -> None:
+    async def _remove(self, *paths: str) -> None:
         try:
-            await self._store.delete([path])
+            await self._store.delete(paths)
         except errors.StorageError as error:
-            _log.warn("cannot remove {path}: {error}", path=path, error=error)
+            _log.warn("cannot remove {path}: {error}", path=paths[0], error=error)
 
     async def _give_notice(self) -> None:
         """Return when everyone knows that someone discards."""
-        await self._noticing.run(self._notice_all)
+        if self._notice is None or self._clocks.monotonic() - self._noticed > _RENEWED:
+            await self._noticing.run(self._notice_all)
 
     async def _notice_all(self) -> None:
         age = self._clocks.monotonic() - self._noticed
@@ -317,6 +331,12 @@ def _key(path: str) -> str:
 
 def _tombstones(path: str) -> str:
     return f"{_TOMBSTONES}/{_key(path)}/"
+
+
+def folders_above(path: str) -> list[str]:
+    """Return the folders that an object is in, but for those of all objects, the innermost first."""
+    parts = path.split("/")[1:-1]
+    return [f"/{'/'.join(parts[:count])}/" for count in range(len(parts), max(0, len(parts) - _LEVELS), -1)]
 
 
 def mark_of(path: str) -> str:

@@ -23,10 +23,19 @@ from txregistry.interfaces import (
     ITidying,
 )
 from txregistry.objects import listing
-from txregistry.objects.discards import Clocks, Discards, Pace
+from txregistry.objects.discards import Clocks, Discards, Pace, folders_above
 from txregistry.objects.reader import NothingReader, ObjectReader, PiecesReader
-from txregistry.objects.sessions import MARK, Session, is_session, load, numbered, save, segment, size_of
-from txregistry.objects.store import ABSENT, Conflict, IObjectStore, Opened, PastEnd, Piece
+from txregistry.objects.sessions import (
+    Session,
+    is_session,
+    load,
+    numbered,
+    save,
+    segment,
+    segments_of,
+    size_of,
+)
+from txregistry.objects.store import ABSENT, Conflict, Found, IObjectStore, Opened, Page, PastEnd, Piece
 from txregistry.objects.turns import uncancelled
 from txregistry.objects.writer import InThread, ObjectWriter, Sizes
 from txregistry.paths import check
@@ -53,6 +62,8 @@ class ObjectDriver:
     :param pace: how long discarding waits for others.
     :param now: the time, in seconds since the epoch.
     :param monotonic: seconds since some moment, whatever is done to the clock.
+    :param prunes: whether folders are removed with what is in them.  Some stores keep empty ones, and list them;
+        they do not remove one that is not empty.
     """
 
     def __init__(
@@ -64,13 +75,15 @@ class ObjectDriver:
         pace: Pace | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        prunes: bool = False,
     ) -> None:
         self._store = store
         self._reactor = reactor
         self._in_thread = in_thread
         self._sizes = sizes or Sizes()
         self._now = now
-        self._discards = Discards(store, Clocks(reactor, now, monotonic), pace or Pace())
+        self._discards = Discards(store, Clocks(reactor, now, monotonic), pace or Pace(), prunes)
+        self._prunes = prunes
         self._slots = DeferredSemaphore(_PUT_AT_ONCE)
         #: The files that are open in this process; None while one is being opened.
         self._writers: dict[str, ObjectWriter | None] = {}
@@ -132,10 +145,10 @@ class ObjectDriver:
         try:
             info = await self._store.head(check(path))
         except errors.PathUnknown:
-            page = await self._store.page(f"{path}/", deep=True, limit=1)
-            if not page.found:
+            first = await self._first(f"{path}/")
+            if first is None:
                 raise
-            return FileInfo(0, page.found[0].modified, is_directory=True)
+            return FileInfo(0, first.modified, is_directory=True)
         return FileInfo(size_of(info), info.modified)
 
     async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
@@ -200,11 +213,9 @@ class ObjectDriver:
         if info is not None:
             await self._store.delete([path])
             if is_session(info):
-                await self._delete_below(f"{path}{MARK}")
+                await self._delete_below(segments_of(path), None)
         if page.found:
-            await self._delete([one.path for one in page.found])
-            if page.token is not None:
-                await self._delete_below(prefix)
+            await self._delete_below(prefix, page)
 
     async def tidy(self) -> None:
         """See :class:`~txregistry.interfaces.ITidying`."""
@@ -291,13 +302,32 @@ class ObjectDriver:
         for start in range(0, len(paths), _BATCH):
             await self._store.delete(paths[start : start + _BATCH])
 
-    async def _delete_below(self, prefix: str) -> None:
+    async def _delete_below(self, prefix: str, page: Page | None) -> None:
+        """Remove all objects whose paths begin with *prefix*.
+
+        :param page: the first page of them; None to ask for it.
+        """
         while True:
-            page = await self._store.page(prefix, deep=True)
-            if page.found:
-                await self._store.delete([one.path for one in page.found])
+            page = page or await self._store.page(prefix, deep=True)
+            paths = [one.path for one in page.found]
+            if self._prunes and prefix.endswith("/"):
+                folders = {
+                    folder for path in paths for folder in folders_above(path) if folder.startswith(prefix)
+                }
+                paths += sorted(folders, key=lambda folder: (-folder.count("/"), folder))
+            await self._delete(paths)
             if page.token is None:
                 return
+            page = None
+
+    async def _first(self, prefix: str) -> Found | None:
+        """Return one of the objects whose paths begin with *prefix*; None if there are none."""
+        token = None
+        while True:
+            page = await self._store.page(prefix, deep=True, limit=2, token=token)
+            if page.found or page.token is None:
+                return page.found[0] if page.found else None
+            token = page.token
 
 
 async def _rest(reader: IFileReader) -> bytes:

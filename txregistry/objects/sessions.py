@@ -11,6 +11,7 @@ old holder does later counts.  Segments have names that no other holder gives, a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from txregistry.objects.store import Conflict, IObjectStore, ObjectInfo, Opened,
 
 #: The note of a session: bytes of the file.
 SIZE = "txregistry-size"
-#: What divides a file's name from those of its segments; no storage path has it.
+#: What the names of segments begin with; no storage path has it.
 MARK = "~"
 #: Seconds after which a holder that was not heard of has lost the file, and between two signs of life.
 LEASE = 30.0
@@ -83,7 +84,16 @@ class Session:
 
 def segment(path: str, name: str) -> str:
     """Return the path of a segment of a file."""
-    return f"{path}{MARK}{name}"
+    return f"{segments_of(path)}-{name}"
+
+
+def segments_of(path: str) -> str:
+    """Return what the paths of all segments of a file begin with.
+
+    They lie beside it.  Its name may be as long as a name can be, and so is not a part of theirs.
+    """
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{MARK}{hashlib.sha256(name.encode('ascii')).hexdigest()[:16]}"
 
 
 def is_session(info: ObjectInfo) -> bool:

@@ -77,11 +77,15 @@ class Answer:
 
 @frozen
 class Stream:
-    """An answer whose body is still to come.  The body is to be closed."""
+    """An answer whose body is still to come.  The body is to be closed.
+
+    :param length: the body's bytes; None where the answer does not say.
+    """
 
     status: int
     headers: Headers
     body: StreamBody
+    length: int | None = None
 
     def header(self, name: str) -> str | None:
         """Return the value of a header; None where there is none."""
@@ -136,6 +140,8 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections that nothing uses."""
+        # What has just been answered comes back to the pool in this turn.
+        await deferLater(self._reactor, 0, lambda: None)
         await self._pool.closeCachedConnections()
 
     async def ask(
@@ -145,6 +151,7 @@ class Transport:
         patience: float = PATIENCE,
         once: bool = False,
         limit: int = _LONGEST,
+        wrong: Callable[[Answer], str | None] = lambda answer: None,
     ) -> Answer:
         """Send a request, and return its answer, whatever its status, unless that is one of passing trouble.
 
@@ -153,6 +160,7 @@ class Transport:
         :param patience: seconds for which neither a byte of the request may leave nor one of the answer come.
         :param once: do not try again.
         :param limit: bytes of the answer that are read.
+        :param wrong: says why an answer cannot be right, so that another is asked for; None if it can.
         :raises txregistry.errors.StorageUnavailable: no try came through; what became of them is not known.
         :raises txregistry.errors.StorageFault: the answer is too long.
         """
@@ -164,7 +172,11 @@ class Transport:
                 content = await _content(stream, limit)
             finally:
                 self._slots.release()
-            return self._judged(path, Answer(stream.status, stream.headers, content, tries))
+            answer = self._judged(path, Answer(stream.status, stream.headers, content, tries))
+            problem = wrong(answer)
+            if problem is not None:
+                raise errors.StorageUnavailable(path, problem)
+            return answer
 
         return await self._persistently(path, attempt, once)
 
@@ -259,7 +271,9 @@ class Transport:
                 late.cancel()
         body = StreamBody(path, self._reactor, patience)
         response.deliverBody(body)
-        return Stream(response.code, response.headers, body)
+        # Twisted's client keeps this header for itself.
+        length = response.length if isinstance(response.length, int) else None
+        return Stream(response.code, response.headers, body, length)
 
 
 async def _content(stream: Stream, limit: int) -> bytes:

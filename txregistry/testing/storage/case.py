@@ -84,6 +84,9 @@ class StorageCase(ClosingCase):
     #: Whether a directory goes in one step.  A driver over a store that removes objects one by one sets this to
     #: False, and those who list the directory meanwhile see what is left of it.
     deletes_at_once = True
+    #: Characters of a path at most, where the store has a limit of its own: no fewer than 700, which is more than
+    #: what the registry needs.
+    longest_path = 2000
 
     def make_driver(self) -> IStorageDriver:
         """Return a driver that is prepared and holds nothing.  It is closed when the test ends."""

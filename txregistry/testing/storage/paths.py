@@ -15,6 +15,7 @@ VALID_PATHS = (
     "/0",
     "/" + "n" * 255,
     "/deep/" + "/".join("d" * 255 for _ in range(4)),
+    "/deeper/" + "/".join("d" * 255 for _ in range(3)),
     "/deep/" + "/".join("abcdefghijklmnopqrstuvwxyz"),
     "/docker/registry/v2/repositories/Some_Name/_layers/sha256/0123/link",
 )
@@ -26,15 +27,17 @@ class PathsContract(StorageCase):
 
     async def test_paths_of_the_grammar(self) -> None:
         """Every path of the grammar can be written, appended to, read, found and deleted."""
-        for path in VALID_PATHS:
+        valid = [path for path in VALID_PATHS if len(path) <= self.longest_path]
+        self.assertGreaterEqual(self.longest_path, 700)
+        for path in valid:
             await self.driver.write(path, path.encode())
             await self.append(path, b" and more")
-        for path in VALID_PATHS:
+        for path in valid:
             await self.assert_content(path, path.encode() + b" and more")
             parent, _, name = path.rpartition("/")
             if parent:
                 self.assertIn(name, await self.driver.list(parent))
-        for path in VALID_PATHS:
+        for path in valid:
             await self.driver.delete(path)
             await self.assert_unknown(self.driver.stat, path)
 
