@@ -9,7 +9,11 @@ not known here.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+#: Ends at the last at sign, for passwords may hold some.
+_USER_INFO = re.compile(r"([^\s/:@'\"]*):[^\s/'\"]+@")
 
 
 class RegistryError(Exception):
@@ -328,10 +332,12 @@ class ConfigError(Exception):
     """The configuration cannot be used.
 
     :param where: the path of the key, dots between its parts (``http.tls.certificate``), or the file.
-    :param problem: what was found and what was expected, one line.
+    :param problem: what was found and what was expected, one line.  A password before the host of an address
+        is masked.
     """
 
     def __init__(self, where: str, problem: str) -> None:
+        problem = _USER_INFO.sub(r"\1:********@", problem)
         super().__init__(where, problem)
         self.where = where
         self.problem = problem

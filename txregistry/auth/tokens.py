@@ -7,6 +7,7 @@ grants is what was asked for and is allowed; when it is used, the rules are aske
 from __future__ import annotations
 
 import base64
+import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -148,7 +149,7 @@ class TokenService:
         found = self._signer.verify_refresh(refresh_token, terms.service, terms.issuer, self._now())
         claims = dict(found.claims)
         then, now = claims.pop(_MARK, None), await self._mark(found.name)
-        if now is None or then != now:
+        if now is None or not hmac.compare_digest(str(then).encode(), now.encode()):
             raise errors.Unauthorized(error="invalid_token")
         return evolve(found, claims=claims)
 

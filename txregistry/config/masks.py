@@ -23,6 +23,8 @@ _WORDS = (
 _PLUGINS = {("storage",), ("auth",), ("access",)}
 #: A checker of Twisted's may be spelt with passwords in it, ``memory:alice:…``.
 _CHECKERS = {("auth", "cred"), ("auth", "cred", "cred")}
+#: Sections whose headers are sent to others, and say who sends them by whatever name.
+_SENDING = {("health",), ("notifications",)}
 _USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+@")
 
 
@@ -34,6 +36,8 @@ def is_secret(path: tuple[str, ...]) -> bool:
     if path[:2] in (("http", "tls"), ("redis", "tls")) or path == ("tokenservice", "key"):
         return False  # names of files
     if path in _CHECKERS:
+        return True
+    if path[:1] in _SENDING and "headers" in path:
         return True
     return any(_looks_secret(part) for part in path[2 if path[:1] in _PLUGINS else 1 :])
 
