@@ -1,32 +1,30 @@
 """One client's connection: HTTP/1.1 as :mod:`twisted.web` reads it, made stricter.
 
 What Twisted lets pass and a registry behind proxies must not, because two programs could understand it
-differently, is refused here before a request exists: see ``_check``.  Limits of time are kept here too.
+differently, is refused before a request exists: see :mod:`txregistry.web.heads`.  Limits of time are kept here too.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
 from txregistry import errors
 from txregistry.web import failures
 from txregistry.web.body import Body
+from txregistry.web.heads import FRAMING, REQUEST_LINE, Unacceptable, check, field, target
 from txregistry.web.pace import LEAST_RATE, WINDOW
+from txregistry.web.patience import Patience
 from txregistry.web.sending import send
 
 _log = Logger()
-
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_VALUE = re.compile(rb"[\t\x20-\x7e]*")
-_LENGTH = re.compile(rb"[0-9]{1,19}")
 
 #: Seconds in which the headers of a request must arrive, once its first byte has; and in which the first byte
 #: on a connection must.
@@ -63,22 +61,47 @@ class Channel(HTTPChannel):
     _pace: tuple[Body, float, int] | None = None
     #: Why the client may ask for nothing, if so.
     refusal: errors.Crowded | errors.TooManyRequests | None = None
+    _peer: Any = None
     _host: Any = None
     _secure: bool | None = None
 
     def connectionMade(self) -> None:
         """Begin."""
+        self._patience = Patience(self.site.reactor, self.timeoutConnection)
         super().connectionMade()
         self.setTimeout(min(HEADER_DEADLINE, self.site.timeOut))
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End."""
+        super().connectionLost(reason)
+        self._patience.end()
+
+    def setTimeout(self, period: float | None) -> float | None:
+        """See :class:`twisted.protocols.policies.TimeoutMixin`."""
+        previous: float | None = self.timeOut
+        self.timeOut = period  # type: ignore[assignment]
+        self._patience.set(period)
+        return previous
+
+    def resetTimeout(self) -> None:
+        """See :class:`twisted.protocols.policies.TimeoutMixin`."""
+        if self._patience.is_set:
+            self._patience.set(self.timeOut)
+
+    def getPeer(self) -> Any:
+        """Return the address at the other end, which stays what it is."""
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
+
     def getHost(self) -> Any:
-        """Return the local address, which stays what it is."""
+        """Return the local address, which stays what it is too."""
         if self._host is None:
             self._host = super().getHost()
         return self._host
 
     def isSecure(self) -> bool:
-        """Say whether the connection is encrypted, which stays as it is too."""
+        """Say whether the connection is encrypted, which stays as it is."""
         if self._secure is None:
             self._secure = super().isSecure()
         return self._secure
@@ -100,48 +123,67 @@ class Channel(HTTPChannel):
             self.refuse(400, "this is not HTTP")
             return
         LineReceiver.dataReceived(self, data)
-        if self.line_mode and self._buffer and not self._in_headers and not self._refused:
-            self._begin_headers()
+        begun = self._buffer or self.requests
+        if self.line_mode and begun and not self._in_headers and not self._refused:
+            self._in_headers = True
+            self.setTimeout(HEADER_DEADLINE)
 
     def lineReceived(self, line: bytes) -> None:
         """Take one line of a request's head."""
         if self._refused:
             return
-        if not line and not self.requests:
+        self._receivedHeaderSize += len(line)
+        if self._receivedHeaderSize > self.totalHeadersSize:
+            self.refuse(431, "the headers are too long together")
+        elif not self.requests:
+            self._begin(line)
+        elif not line:
+            self.allHeadersReceived()
+            if self.length == 0:
+                self.allContentReceived()
+            else:
+                self.setRawMode()
+        elif line[:1] in (b" ", b"\t"):
+            self.refuse(400, "a header is folded over two lines")
+        else:
+            self.headerReceived(line)
+
+    def _begin(self, line: bytes) -> None:
+        if not line:
             # RFC 9112, 2.2: blank lines between requests are passed over.
             self._in_headers = False
             self.setTimeout(self.site.timeOut)
             return
-        if not self._in_headers:
-            self._begin_headers()
-        elif line[:1] in (b" ", b"\t"):
-            self.refuse(400, "a header is folded over two lines")
+        match = REQUEST_LINE.fullmatch(line)
+        if match is None:
+            self.refuse(400, "malformed request line")
             return
-        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
-            self.refuse(431, "the headers are too long together")
-            return
-        super().lineReceived(line)
+        self._command, self._path, self._version = match.groups()
+        self.requests.append(self.requestFactory(self))
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line that is too long."""
-        if self.requests and self._in_headers:
+        if self.requests:
             self.refuse(431, "a header is too long")
         else:
             self.refuse(414, "the request line is too long")
 
     def headerReceived(self, line: bytes) -> bool:
         """Take one header; say whether it is acceptable."""
-        name, _, value = line.partition(b":")
-        if _VALUE.fullmatch(value) is None:
-            self.refuse(400, "a header has a character that is not printable ASCII")
-            return False
-        if name.lower() == b"content-length" and _LENGTH.fullmatch(value.strip(b" \t")) is None:
-            self.refuse(400, "malformed Content-Length")
-            return False
         if self._receivedHeaderCount >= self.maxHeaders:
             self.refuse(431, "too many headers")
             return False
-        return bool(super().headerReceived(line))
+        try:
+            name, value = field(line)
+        except Unacceptable as error:
+            self.refuse(error.status, error.why)
+            return False
+        if name.lower() in FRAMING:
+            # Twisted chooses by it what reads the body.
+            return bool(super().headerReceived(line))
+        self._receivedHeaderCount += 1
+        self.requests[-1].requestHeaders.addRawHeader(name, value)
+        return True
 
     def allHeadersReceived(self) -> None:
         """Check the head as a whole, and begin the request."""
@@ -151,16 +193,22 @@ class Channel(HTTPChannel):
             self.refuse(failures.status_of(self.refusal), self.refusal.text, self.refusal)
             return
         request = self.requests[-1]
-        problem = self._check(request.requestHeaders)
-        if problem is not None:
-            self.refuse(*problem)
+        try:
+            check(request.requestHeaders, self._version, self.length)
+            self._path = target(self._command, self._path, request.requestHeaders)
+        except Unacceptable as error:
+            self.refuse(error.status, error.why)
             return
+        self._expects = (
+            self.length != 0 and self._version == b"HTTP/1.1" and request.requestHeaders.hasHeader(b"Expect")
+        )
         self.persistent = self.checkPersistence(request, self._version)
         if self.site.draining:
             self.persistent = False
-        # A client that waits to be told to send is not timed.
-        self.setTimeout(None if self._expects else self.site.timeOut)
         self._waits_for_body = self.length != 0
+        if self._waits_for_body:
+            # A client that waits to be told to send is not timed.
+            self.setTimeout(None if self._expects else self.site.timeOut)
         request.gotLength(self.length)
 
     def allContentReceived(self) -> None:
@@ -194,38 +242,6 @@ class Channel(HTTPChannel):
             return
         self._ahead = 0
         super().requestDone(request)
-
-    def _check(self, headers: Any) -> tuple[int, str] | None:
-        """Return what is wrong with a request's head: the status to answer with, and why."""
-        hosts = headers.getRawHeaders(b"Host", [])
-        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
-            return 400, "exactly one Host header is needed"
-        if hosts and _HOST.fullmatch(hosts[0]) is None:
-            return 400, "malformed Host header"
-        codings = [value.lower() for value in headers.getRawHeaders(b"Transfer-Encoding", [])]
-        if codings and (codings != [b"chunked"] or self._version != b"HTTP/1.1"):
-            return 400, "unacceptable Transfer-Encoding"
-        if headers.hasHeader(b"Content-Encoding") and self.length != 0:
-            return 415, "content codings are not supported in request bodies"
-        expected = [value.lower() for value in headers.getRawHeaders(b"Expect", [])]
-        self._expects = expected == [b"100-continue"] and self._version == b"HTTP/1.1" and self.length != 0
-        if expected and expected != [b"100-continue"]:
-            return 417, "the only expectation that can be met is 100-continue"
-        return self._check_target(hosts)
-
-    def _check_target(self, hosts: list[bytes]) -> tuple[int, str] | None:
-        if not self._path.startswith(b"/") and self._path != b"*":
-            # RFC 9112, 3.2.2: the absolute form, which proxies use, must be accepted.
-            try:
-                target = urlsplit(self._path)
-            except ValueError:
-                return 400, "malformed request target"
-            if target.scheme.lower() not in (b"http", b"https") or hosts != [target.netloc]:
-                return 400, "the request target is not a path, or not of the host asked for"
-            self._path = (target.path or b"/") + (b"?" + target.query if target.query else b"")
-        if self._path == b"*" and self._command != b"OPTIONS":
-            return 400, "malformed request target"
-        return None
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         """Take an answer's head, to be sent with what is written next."""
@@ -374,7 +390,3 @@ class Channel(HTTPChannel):
 
     def _begins_request(self) -> bool:
         return bool(self.line_mode and not self.requests and not self._buffer and not self._in_headers)
-
-    def _begin_headers(self) -> None:
-        self._in_headers = True
-        self.setTimeout(HEADER_DEADLINE)
