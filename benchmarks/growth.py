@@ -216,9 +216,9 @@ def main(arguments: Sequence[str]) -> None:
                 columns.append(measure(server, store))
             finally:
                 server.stop()
-        print(f"{'blobs and tags':36}" + "".join(f"{size:>12,}" for size in sizes))
+        print(f"{'blobs and tags':40}" + "".join(f"{size:>12,}" for size in sizes))
         for name in columns[0]:
-            print(f"{name:30}{'ms':>6}" + "".join(f"{column[name]:12.2f}" for column in columns))
+            print(f"{name:34}{'ms':>6}" + "".join(f"{column[name]:12.2f}" for column in columns))
 
 
 if __name__ == "__main__":

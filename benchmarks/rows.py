@@ -312,23 +312,23 @@ WORKS = (
     Work(
         "push-put",
         (
-            Row("push-put", "four 256 MiB blobs pushed by PUT", "MiB/s", Goal(True, 2.5)),
-            Row("push-put-cpu", "CPU of the server for it", "s/GiB", Goal(False, 0.4)),
+            Row("push-put", "push of 4 × 256 MiB, a PUT each", "MiB/s", Goal(True, 2.5)),
+            Row("push-put-cpu", "  the server's CPU for it", "s/GiB", Goal(False, 0.4)),
         ),
         _nothing,
         _push_put,
     ),
     Work(
         "push-patch",
-        (Row("push-patch", "the same by one streamed PATCH each", "MiB/s", Goal(True, 2.3)),),
+        (Row("push-patch", "push of 4 × 256 MiB, a PATCH each", "MiB/s", Goal(True, 2.3)),),
         _nothing,
         _push_patch,
     ),
     Work(
         "pull",
         (
-            Row("pull-cpu", "256 MiB blob pulled by four, CPU", "s/GiB", Goal(False, 0.6)),
-            Row("pull", "its speed", "MiB/s", Goal(True, 1)),
+            Row("pull-cpu", "pull of 256 MiB by 4, the server's CPU", "s/GiB", Goal(False, 0.6)),
+            Row("pull", "  its speed", "MiB/s", Goal(True, 1)),
         ),
         _large_is_there,
         _pull,
@@ -336,8 +336,8 @@ WORKS = (
     Work(
         "p99",
         (
-            Row("p99", "manifest GET p99 while four push 64 MiB", "ms", Goal(False, 0.25)),
-            Row("beside", "what they push meanwhile", "MiB/s"),
+            Row("p99", "manifest GET p99 beside 4 × 64 MiB", "ms", Goal(False, 0.25)),
+            Row("beside", "  what is pushed meanwhile", "MiB/s"),
         ),
         _asked(_manifest_path),
         _latency,
@@ -345,8 +345,8 @@ WORKS = (
     Work(
         "push-tls",
         (
-            Row("push-tls", "1 GiB pushed over TLS", "MiB/s", Goal(True, 0.77)),
-            Row("push-tls-cpu", "CPU of the server for it", "s/GiB"),
+            Row("push-tls", "push of 1 GiB over TLS", "MiB/s", Goal(True, 0.77)),
+            Row("push-tls-cpu", "  the server's CPU for it", "s/GiB"),
         ),
         _nothing,
         _push_tls,
@@ -355,8 +355,8 @@ WORKS = (
     Work(
         "pull-tls",
         (
-            Row("pull-tls", "1 GiB pulled over TLS", "MiB/s", Goal(True, 0.77)),
-            Row("pull-tls-cpu", "CPU of the server for it", "s/GiB"),
+            Row("pull-tls", "pull of 1 GiB over TLS", "MiB/s", Goal(True, 0.77)),
+            Row("pull-tls-cpu", "  the server's CPU for it", "s/GiB"),
         ),
         _tls_is_there,
         _pull_tls,

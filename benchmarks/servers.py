@@ -102,7 +102,7 @@ class Server(RegistryServer):
 
     def cpu_seconds(self) -> float:
         """Read how long all its processes have computed so far, also those that ended."""
-        return sum(_computed(pid) for pid in _family(self.pid))
+        return cpu_seconds_of(self.pid)
 
     def peak_memory(self) -> int:
         """
@@ -111,6 +111,11 @@ class Server(RegistryServer):
         What they share counts for each, and they need not have been highest at once: an upper bound.
         """
         return sum(_highest(pid) for pid in _family(self.pid))
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Read how long a process and its descendants have computed so far, also those that ended."""
+    return sum(_computed(one) for one in _family(pid))
 
 
 def merged(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

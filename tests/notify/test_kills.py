@@ -92,7 +92,7 @@ class KillTests(DeliveryCase):
         expected = {(one.repository, tag) for one in pushers for tag in one.acknowledged}
         count = len(expected)
         while not expected <= {told(event) for event in self.receiver.wait(count)}:
-            count = len(self.receiver.events) + 1  # some came twice
+            count += 1  # some came twice
         for pusher in pushers:
             first = dict.fromkeys(
                 tag for name, tag in map(told, self.receiver.events) if name == pusher.repository
