@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from txregistry import errors
 from txregistry.errors import ConfigError
 from txregistry.interfaces import IStorageDriver
-from txregistry.storage import filesystem
+from txregistry.storage import directories
 from txregistry.storage.filesystem import FilesystemDriver, make
 from txregistry.testing.storage import LocalFilesContract, StorageDriverContract
 
@@ -87,7 +87,7 @@ class FilesystemTests(TestCase):
                 if next(calls, None) is None:
                     raise Killed
 
-            self.patch(filesystem, "sync_directory", sync)
+            self.patch(directories, "sync_directory", sync)
             try:
                 await self.driver.write(f"/{at}/tag/current/link", b"x")
             except Killed:
@@ -175,7 +175,7 @@ class DurabilityTests(SynchronousTestCase):
     )
 
     def test_order(self) -> None:
-        """A file is synced, then renamed, then its directory synced; a new directory's parent before use.
+        """A file is synced, then renamed, then its directory synced, and what new directories are in.
 
         What a write needs of new directories comes into place with it, in one rename.
         """
@@ -196,9 +196,9 @@ class DurabilityTests(SynchronousTestCase):
                 ("fsync", "/up/data"),
                 ("fsync", "/up"),
                 ("mkdir", "/blobs"),
-                ("fsync", ""),
                 ("rename", "/blobs/data"),
                 ("fsync", "/blobs"),
+                ("fsync", ""),
                 ("fsync", "/up"),
             ],
         )

@@ -14,13 +14,13 @@ import itertools
 import os
 import shutil
 import stat
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from txregistry import errors, paths
@@ -36,6 +36,7 @@ from txregistry.interfaces import (
 )
 from txregistry.storage import batches
 from txregistry.storage.batches import uncancelled
+from txregistry.storage.directories import Directories
 from txregistry.storage.files import (
     FileReader,
     FileWriter,
@@ -47,10 +48,14 @@ from txregistry.storage.files import (
     write_all,
 )
 from txregistry.storage.listings import Listings, is_local
+from txregistry.storage.remembered import Forgetful, Known, Memory, Remembered
 from txregistry.storage.room import check_room
 from txregistry.storage.threads import Threads
 from txregistry.storage.wanted import discard as discard_unwanted
-from txregistry.storage.wanted import prune, replacing, touch
+from txregistry.storage.wanted import prune, touch
+from txregistry.storage.watches import Watches
+
+_log = Logger()
 
 T = TypeVar("T")
 
@@ -65,6 +70,8 @@ _TRASH = "_txregistry/trash"
 
 #: Where everything is if nothing else is said.
 DEFAULT_ROOT = "/var/lib/registry"
+
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 _ATTEMPTS = 5
 #: Seconds after which what lies in those two is taken for what a killed process left.
@@ -102,11 +109,11 @@ class FilesystemDriver:
         self._root = root
         self._threads = threads
         self._listings = Listings(keep=False)
+        self._memory: Memory = Forgetful()
         # No other process has this prefix; a random name for each would be a system call for each.
         self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
+        self._directories = Directories(lambda: self._fresh(_NEW))
 
     def prepare(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -121,7 +128,9 @@ class FilesystemDriver:
                 "rootdirectory", f"cannot write below {self._root}: {error.strerror}"
             ) from error
         self._empty()
-        self._listings = Listings(keep=is_local(self._root))
+        if is_local(self._root):
+            self._listings = Listings(keep=True)
+            self._memory = _memory(self._root)
 
     async def check_writable(self) -> None:
         """See :class:`~txregistry.interfaces.IWritability`."""
@@ -130,22 +139,28 @@ class FilesystemDriver:
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         self._threads.stop()
+        self._memory.close()
 
     async def read(self, path: str, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
+        local = self._local(path)
 
-        def read() -> bytes:
+        def read() -> Known:
             descriptor = open_regular(local)
             try:
-                size = os.fstat(descriptor).st_size
-                if size > limit:
+                found = os.fstat(descriptor)
+                if found.st_size > limit:
                     raise errors.StorageFault(path, f"longer than {limit} bytes")
-                return read_all(descriptor, size)
+                return Known(read_all(descriptor, found.st_size), found.st_mtime)
             finally:
                 os.close(descriptor)
 
-        local = self._local(path)
-        return await self._run(path, read)
+        known = self._memory.get(local)
+        if known is None:
+            known = await self._run(path, self._memory.read, local, read)
+        if len(known.content) > limit:
+            raise errors.StorageFault(path, f"longer than {limit} bytes")
+        return known.content
 
     async def write(self, path: str, content: bytes, durable: bool = True) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -160,19 +175,10 @@ class FilesystemDriver:
                         os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-                _persistently(rename)
+                _persistently(lambda: self._directories.place(temporary, local, durable))
             except BaseException:
                 discard(temporary)
                 raise
-            if durable:
-                sync_directory(os.path.dirname(local))
-
-        def rename() -> None:
-            directory = os.path.dirname(local)
-            if os.path.isdir(directory) or not self._place_with_directories(temporary, local, durable):
-                self._make_directory(directory)
-                with replacing(local):
-                    os.rename(temporary, local)
 
         await self._run(path, write)
 
@@ -191,8 +197,11 @@ class FilesystemDriver:
         local = self._local(path)
 
         def lock() -> tuple[int, int]:
-            self._make_directory(os.path.dirname(local))
-            descriptor = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                descriptor = os.open(local, _APPENDING, 0o666)
+            except FileNotFoundError:
+                self._directories.make(os.path.dirname(local))
+                descriptor = os.open(local, _APPENDING, 0o666)
             try:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,7 +221,11 @@ class FilesystemDriver:
 
     async def stat(self, path: str) -> FileInfo:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
-        return _info(await self._run(path, os.stat, self._local(path)))
+        local = self._local(path)
+        known = self._memory.get(local)
+        if known is not None:
+            return FileInfo(len(known.content), known.modified)
+        return _info(await self._run(path, os.stat, local))
 
     async def touch(self, paths: Sequence[str], age: float = 0) -> list[FileInfo | None]:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -251,14 +264,7 @@ class FilesystemDriver:
         def move() -> None:
             if not stat.S_ISREG(os.stat(origin).st_mode):
                 raise FileNotFoundError(errno.ENOENT, "not a file")
-            _persistently(rename)
-            sync_directory(os.path.dirname(local))
-            sync_directory(os.path.dirname(origin))
-
-        def rename() -> None:
-            self._make_directory(os.path.dirname(local))
-            with replacing(local):
-                os.rename(origin, local)
+            _persistently(lambda: self._directories.move(origin, local))
 
         await self._run(source, move)
 
@@ -269,12 +275,9 @@ class FilesystemDriver:
 
         def delete() -> None:
             # A directory leaves in one rename, so that no one meets half of it.
-            is_directory = stat.S_ISDIR(os.lstat(local).st_mode)
-            is_tree = is_directory and not _remove_empty(local)
+            is_tree = _is_tree(local)
             if is_tree:
                 os.rename(local, trash)
-            elif not is_directory:
-                os.unlink(local)
             if durable:
                 sync_directory(os.path.dirname(local))
             if is_tree:
@@ -309,68 +312,13 @@ class FilesystemDriver:
         result: T = await batches.Blocking(partial(_translated, path, work, *args))
         return result
 
-    def _make_directory(self, directory: str) -> None:
-        """Make a directory and its parents, each synced into the one above before this returns.
 
-        A thread that finds the directory there may be ahead of the one that made it and has yet to sync it:
-        it waits for it.
-        """
-        if os.path.isdir(directory) and directory not in self._making:
-            return
-        parent = os.path.dirname(directory)
-        if parent != directory:
-            self._make_directory(parent)
-        with self._lock:
-            turn = self._making.setdefault(directory, threading.Lock())
-        with turn:
-            try:
-                os.mkdir(directory)
-            except FileExistsError:
-                return
-            else:
-                _sync_new(directory, parent)
-            finally:
-                self._making.pop(directory, None)
-
-    def _place_with_directories(self, temporary: str, local: str, durable: bool) -> bool:
-        """Put a file in place together with the directories above it that are missing, all in one rename.
-
-        So no one meets them without it, not even after a crash: the directory of a new tag is the tag.
-
-        :returns: False if another thread or process is making one of them; nothing has changed then.
-        """
-        missing = [os.path.dirname(local)]
-        while not os.path.isdir(parent := os.path.dirname(missing[-1])):
-            missing.append(parent)
-        self._make_directory(parent)
-        top, tree, turn = missing[-1], self._fresh(_NEW), threading.Lock()
-        file = tree + local[len(top) :]
-        with turn:
-            with self._lock:
-                if not self._making.keys().isdisjoint(missing):
-                    return False
-                self._making.update(dict.fromkeys(missing, turn))
-            try:
-                os.makedirs(os.path.dirname(file))
-                os.rename(temporary, file)
-                for directory in missing[1:] if durable else ():
-                    sync_directory(tree + directory[len(top) :])
-                try:
-                    os.rename(tree, top)
-                except OSError:
-                    os.rename(file, temporary)
-                    return False
-                if durable:
-                    try:
-                        sync_directory(parent)
-                    except OSError:
-                        os.rename(top, tree)
-                        raise
-            finally:
-                for directory in missing:
-                    self._making.pop(directory, None)
-                shutil.rmtree(tree, ignore_errors=True)
-        return True
+def _memory(root: str) -> Memory:
+    try:
+        return Remembered(root, Watches())
+    except OSError as error:
+        _log.warn("what is read often cannot be remembered: {reason}", reason=error.strerror or str(error))
+        return Forgetful()
 
 
 def _info(found: os.stat_result) -> FileInfo:
@@ -402,23 +350,18 @@ def _persistently(work: Callable[[], T]) -> T:
     return work()
 
 
-def _remove_empty(directory: str) -> bool:
-    """Remove a directory if nothing is in it; say whether that was so."""
+def _is_tree(local: str) -> bool:
+    """Remove a file, or a directory in which nothing is; say whether it is one in which something is instead."""
     try:
-        os.rmdir(directory)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
-
-
-def _sync_new(directory: str, parent: str) -> None:
-    try:
-        sync_directory(parent)
-    except OSError:
-        os.rmdir(directory)
-        raise
+        os.unlink(local)
+    except IsADirectoryError:
+        try:
+            os.rmdir(local)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return True
+    return False
 
 
 def _empty(directory: str) -> None:

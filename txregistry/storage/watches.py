@@ -1,0 +1,90 @@
+"""Linux's inotify: being told what happens to the names in directories.
+
+The kernel notes an event inside the system call that causes it, whichever process makes that: who reads all events
+there are, and finds none about a file, knows that no change of it was over before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from typing import TypeAlias
+
+_ATTRIB, _MODIFY = 0x4, 0x2
+_MOVED_FROM, _MOVED_TO, _DELETE = 0x40, 0x80, 0x200
+_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_ONLYDIR = 0x0100_0000
+_WANTED = _ATTRIB | _MODIFY | _MOVED_FROM | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+
+#: What an event says beside that: the queue was too long and events are lost; the watch is no more.
+OVERFLOW, IGNORED = 0x4000, 0x8000
+
+_HEAD = struct.Struct("iIII")
+_BUFFER = 64 * 1024
+#: Bytes of the longest event: its head and a name.
+_LONGEST = _HEAD.size + 256
+
+Event: TypeAlias = tuple[int, int, str]
+"""The watch's number, what happened, and the name in the watched directory, empty where it is about that itself."""
+
+
+class Watches:
+    """Directories that are watched, each under a number.
+
+    :raises OSError: the system does not have this, or no more of it.
+    """
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            self._add, self._remove, init = (
+                libc.inotify_add_watch,
+                libc.inotify_rm_watch,
+                libc.inotify_init1,
+            )
+        except AttributeError as error:
+            raise OSError("no inotify here") from error
+        self._descriptor: int = init(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._descriptor < 0:
+            raise _failure()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        os.close(self._descriptor)
+
+    def add(self, directory: str) -> int:
+        """Watch a directory, and return its number: the one that it has, if it is watched already.
+
+        :raises OSError: there is no such directory, or no more can be watched.
+        """
+        number: int = self._add(self._descriptor, os.fsencode(directory), ctypes.c_uint32(_WANTED))
+        if number < 0:
+            raise _failure()
+        return number
+
+    def remove(self, number: int) -> None:
+        """Watch a directory no more, if it still is."""
+        self._remove(self._descriptor, number)
+
+    def events(self) -> Iterator[Event]:
+        """Return all that has happened and was not told of yet."""
+        while True:
+            try:
+                data = os.read(self._descriptor, _BUFFER)
+            except BlockingIOError:
+                return
+            start = 0
+            while start < len(data):
+                number, mask, _, length = _HEAD.unpack_from(data, start)
+                start += _HEAD.size
+                yield number, mask, os.fsdecode(data[start : start + length].rstrip(b"\0"))
+                start += length
+            if len(data) <= _BUFFER - _LONGEST:
+                return
+
+
+def _failure() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
