@@ -197,7 +197,9 @@ class FreshTests(RememberedCase):
 
     def _replace_while_watched(self, look: Callable[[], object]) -> None:
         local = self.write("a/b/link")
-        self.write("other/b/link", b"two")
+        self.write("disk/link", b"two")
+        os.mkdir(self.path("other"))
+        os.symlink("../disk", self.path("other/b"))
         self.read(local)
         self.read(local)
         add, seen = self.watches.add, []
@@ -216,7 +218,7 @@ class FreshTests(RememberedCase):
         self.assertEqual(len(seen), 1)
         self.patch(self.watches, "add", add)
         self.learn(local)
-        os.rename(self.path("a"), self.path("away"))
+        os.unlink(self.path("a/b"))
         self.assertRaises(OSError, self.read, local)
 
     def test_overflow(self) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from txregistry.storage.watches import IGNORED, OVERFLOW, Watches
+from txregistry.storage.watches import OVERFLOW, Watches
 
 #: Files, and bytes in them, that are remembered at most; and bytes of one of them.
 _FILES, _BYTES, _LARGEST = 4096, 16 * 1024 * 1024, 64 * 1024
@@ -88,8 +88,6 @@ class Remembered:
         self._below: dict[str, set[str]] = {}
         self._numbers: dict[str, int] = {}
         self._directories: dict[int, set[str]] = {}
-        #: Events about directories whose watching is not noted yet.
-        self._strays = 0
         self._asked: dict[str, int] = {}
 
     def close(self) -> None:
@@ -113,7 +111,6 @@ class Remembered:
         mine = object()
         with self._lock:
             self._reading[local] = mine
-            strays = self._strays
         known = None
         try:
             self._watch(local, mine)
@@ -124,7 +121,7 @@ class Remembered:
                 # What happened meanwhile and was not told of yet is told of at the next look at it.
                 if self._reading.get(local) is mine:
                     del self._reading[local]
-                    if known is not None and strays == self._strays and len(known.content) <= _LARGEST:
+                    if known is not None and len(known.content) <= _LARGEST:
                         self._remember(local, known)
                 if local not in self._known and local not in self._reading:
                     self._drop(local)
@@ -144,7 +141,6 @@ class Remembered:
             directory = os.path.dirname(child)
             with self._lock:
                 self._below.setdefault(directory, set()).add(child)
-                strays = self._strays
                 if directory in self._numbers:
                     continue
             try:
@@ -156,7 +152,7 @@ class Remembered:
                     self._forget_some()
                 return
             with self._lock:
-                if self._strays != strays or self._reading.get(local) is not mine:
+                if self._reading.get(local) is not mine:
                     # What is watched may not be what has that name any more.
                     if number not in self._directories:
                         self._watches.remove(number)
@@ -170,11 +166,7 @@ class Remembered:
             if mask & OVERFLOW:
                 self._forget_all()
                 continue
-            directories = self._directories.get(number)
-            if directories is None:
-                self._strays += not mask & IGNORED
-                continue
-            for directory in list(directories):
+            for directory in list(self._directories.get(number, ())):
                 self._drop(f"{directory}/{name}" if name else directory)
 
     def _remember(self, local: str, known: Known) -> None:
@@ -194,7 +186,6 @@ class Remembered:
             self._drop(local)
 
     def _forget_all(self) -> None:
-        self._strays += 1
         self._drop(self._root)
         self._reading.clear()
 

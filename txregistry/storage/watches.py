@@ -18,8 +18,8 @@ _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _ONLYDIR = 0x0100_0000
 _WANTED = _ATTRIB | _MODIFY | _MOVED_FROM | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
-#: What an event says beside that: the queue was too long and events are lost; the watch is no more.
-OVERFLOW, IGNORED = 0x4000, 0x8000
+#: What an event says beside that: the queue was too long, and events are lost.
+OVERFLOW = 0x4000
 
 _HEAD = struct.Struct("iIII")
 _BUFFER = 64 * 1024
