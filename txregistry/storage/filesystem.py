@@ -139,7 +139,8 @@ class FilesystemDriver:
     async def close(self) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         self._threads.stop()
-        self._memory.close()
+        memory, self._memory = self._memory, Forgetful()
+        memory.close()
 
     async def read(self, path: str, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
