@@ -38,7 +38,7 @@ from txregistry.figures import (
 )
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
-from txregistry.interfaces import IAuthBackend, IRereading, IStorageDriver
+from txregistry.interfaces import IAuthBackend, IRedirects, IRereading, IStorageDriver
 from txregistry.listening import listen_inherited, listen_tcp, listen_unix
 from txregistry.mails import mail_services
 from txregistry.manifest import Platform
@@ -112,7 +112,7 @@ def make_service(config: Config, reactor: Any, environ: Mapping[str, str] | None
             protection=TagProtection.of(config.immutable),
         )
         return make_resource(
-            evolve(registry, manifests=manifests),
+            evolve(registry, manifests=manifests, redirects=redirects(config, driver)),
             states,
             in_thread(reactor),
             locations,
@@ -351,6 +351,13 @@ class RegistryService(Service):
         await self._guard.backend.close()
         self.supervisor.stopped()
         _log.info("txregistry stopped")
+
+
+def redirects(config: Config, driver: IStorageDriver) -> IRedirects | None:
+    """Return what tells clients where blobs are, if the driver can and the configuration lets it."""
+    if config.storage.redirect.disable or not IRedirects.providedBy(driver):
+        return None
+    return IRedirects(driver)
 
 
 async def _close(backend: IAuthBackend) -> None:

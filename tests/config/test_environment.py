@@ -250,7 +250,7 @@ class ComplaintTests(LoadingCase):
     def test_not_built_key_that_is_off(self) -> None:
         """A variable that only switches off what is not built is accepted."""
         environ = {
-            "REGISTRY_STORAGE_REDIRECT_DISABLE": "true",
+            "REGISTRY_HTTP_H2C_ENABLED": "false",
             "REGISTRY_HTTP_HTTP2_DISABLED": "true",
         }
         self.assertEqual(self.config(FILE, environ), self.config(FILE))

@@ -238,7 +238,6 @@ class ComplaintTests(LoadingCase):
         said = "this key of Distribution's is not supported by this version of txregistry; remove it"
         for key, text in {
             "log.reportcaller": "true",
-            "storage.redirect": "{disable: false}",
             "storage.tag": "{concurrencylimit: 8}",
             "middleware": "{storage: [{name: redirect}]}",
             "proxy": "{remoteurl: 'https://example.com'}",
@@ -267,7 +266,6 @@ class ComplaintTests(LoadingCase):
             storage:
               inmemory:
               cache: {}
-              redirect: {disable: true}
             http: {http2: {disabled: true}, h2c: {enabled: false}, debug: }
             notifications:
         """

@@ -25,6 +25,8 @@ storage:
   inmemory: {}
   delete:
     enabled: false
+  redirect:
+    disable: false
   cache:
     blobdescriptor: ''
     layerinfo: ''

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -19,7 +19,7 @@ from txregistry.auth.rules import Everything
 from txregistry.content.facts import Facts
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
-from txregistry.interfaces import IAccessPolicy, IAuthBackend, IStorageDriver
+from txregistry.interfaces import IAccessPolicy, IAuthBackend, IRedirects, IStorageDriver
 from txregistry.protection import TagProtection
 from txregistry.storage.memory import MemoryDriver
 from txregistry.web.announcer import Announcer
@@ -86,12 +86,14 @@ class Server:
     note: Callable[[str], object] = lambda outcome: None
     announcer: Announcer | None = None
     tally: UploadTally | None = None
+    redirects: IRedirects | None = None
     guard: Guard = field(init=False)
     routes: list[Route] = field(init=False)
     site: RegistrySite = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         registry = Registry.on(self.driver, at_once, protection=self.protection, facts=self.facts)
+        registry = evolve(registry, redirects=self.redirects)
         states = UploadStates(b"secret")
         self.guard = Guard(self.backend, self.policy, self.locations, self.note)
         self.routes = routes(registry, self.locations, states, at_once, self.guard)

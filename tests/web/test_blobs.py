@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.web.client import Answer, Server
 from txregistry.digest import Digest
+from txregistry.interfaces import IRedirects
 from txregistry.web.app import Permissions
 
 CONTENT = bytes(range(256)) * 5
+EMPTY = Digest.of(b"")
 
 
 class BlobTests(SynchronousTestCase):
@@ -183,3 +186,53 @@ class PermissionTests(SynchronousTestCase):
         ]:
             answer = server.request(method, path, b"x")
             self.assertEqual((answer.status, answer.codes), (405, ["UNSUPPORTED"]), (method, path))
+
+
+@implementer(IRedirects)
+class _Elsewhere:
+    """Knows where all but empty blobs are."""
+
+    async def redirect(self, path: str, method: str) -> str | None:
+        """See :class:`~txregistry.interfaces.IRedirects`."""
+        return None if EMPTY.hex in path else f"https://store.example{path}?method={method}"
+
+
+class RedirectTests(SynchronousTestCase):
+    """Blobs that a store sends by itself."""
+
+    def setUp(self) -> None:
+        """Make a registry whose blobs can be had from elsewhere."""
+        self.server = Server(redirects=_Elsewhere())
+        self.digest = self.server.push_blob("team/app", CONTENT)
+        self.url = f"/v2/team/app/blobs/{self.digest}"
+
+    def test_get(self) -> None:
+        """GET is answered with where the blob is, for this client and this time alone, whatever part it asks for."""
+        for headers in ({}, {"Range": "bytes=3-9"}):
+            answer = self.server.request("GET", self.url, headers=headers)
+            self.assertEqual((answer.status, answer.body), (307, b""))
+            where = f"https://store.example/docker/registry/v2/blobs/sha256/{self.digest.hex[:2]}/{self.digest.hex}/data"
+            self.assertEqual(answer.headers["Location"], f"{where}?method=GET")
+            self.assertEqual(answer.headers["Docker-Content-Digest"], str(self.digest))
+            self.assertEqual(answer.headers["Cache-Control"], "no-store")
+
+    def test_head(self) -> None:
+        """HEAD is answered here: the store could not tell the digest."""
+        answer = self.server.request("HEAD", self.url)
+        self.assertEqual((answer.status, answer.headers["Content-Length"]), (200, str(len(CONTENT))))
+
+    def test_known(self) -> None:
+        """A client that has the blob already is told so, and sent nowhere."""
+        answer = self.server.request("GET", self.url, headers={"If-None-Match": f'"{self.digest}"'})
+        self.assertEqual(answer.status, 304)
+
+    def test_unknown(self) -> None:
+        """For a blob that the repository does not have no one is sent anywhere."""
+        answer = self.server.request("GET", self.url.replace("team/app", "other/app"))
+        self.assertEqual((answer.status, answer.codes), (404, ["BLOB_UNKNOWN"]))
+
+    def test_nowhere_else(self) -> None:
+        """A blob that the store cannot send is sent from here."""
+        self.server.push_blob("team/app", b"")
+        answer = self.server.request("GET", f"/v2/team/app/blobs/{EMPTY}")
+        self.assertEqual((answer.status, answer.body), (200, b""))

@@ -41,6 +41,14 @@ class Delete(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Let clients delete tags, manifests and blobs.")] = False
 
 
+class Redirect(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``storage.redirect``."""
+
+    disable: Annotated[
+        bool, Meta(description="Send blobs even where the storage could send them to clients itself.")
+    ] = False
+
+
 class ReadOnly(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``storage.maintenance.readonly``."""
 
@@ -72,6 +80,9 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         default_factory=dict
     )
     delete: Annotated[Delete, Meta(description="Deletion by clients.")] = field(default_factory=Delete)
+    redirect: Annotated[Redirect, Meta(description="Where clients have blobs from.")] = field(
+        default_factory=Redirect
+    )
     cache: Annotated[CacheKeys, Meta(description="What is remembered of the storage.")] = field(
         default_factory=CacheKeys
     )

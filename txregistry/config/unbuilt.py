@@ -32,7 +32,6 @@ def _bounds_of_2(value: Any) -> bool:
 
 UNBUILT: dict[str, Callable[[Any], bool]] = {
     "log.reportcaller": lambda value: value is False,
-    "storage.redirect": _says("disable", True),
     "storage.tag": _never,
     "middleware": _never,
     "proxy": _never,

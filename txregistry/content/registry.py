@@ -14,7 +14,7 @@ from txregistry.content.manifests import Manifests
 from txregistry.content.referrers import Referrers
 from txregistry.content.tags import Tags
 from txregistry.content.uploads import Uploads
-from txregistry.interfaces import IStorageDriver
+from txregistry.interfaces import IRedirects, IStorageDriver
 from txregistry.protection import TagProtection
 from txregistry.validation import Rules
 
@@ -24,6 +24,7 @@ class Registry:
     """All that is stored.
 
     :param driver: where it is stored.
+    :param redirects: what tells where clients can have blobs from instead of here; None for nowhere.
     """
 
     driver: IStorageDriver
@@ -33,6 +34,7 @@ class Registry:
     referrers: Referrers
     tags: Tags
     catalog: Catalog
+    redirects: IRedirects | None = None
 
     @classmethod
     def on(

@@ -10,6 +10,7 @@ from txregistry import errors
 from txregistry.content import layout
 from txregistry.content.links import Links, concurrently
 from txregistry.digest import Digest
+from txregistry.interfaces import IOrderedListing
 from txregistry.reference import RepositoryName, Tag
 
 
@@ -44,20 +45,33 @@ class Tags:
         """Remove a tag and its history; say whether there was one."""
         return await self.links.delete(layout.tag(name, tag))
 
-    async def names(self, name: RepositoryName, last: str = "") -> list[str]:
+    async def names(self, name: RepositoryName, last: str = "", limit: int | None = None) -> list[str]:
         """Return a repository's tags after *last*, in byte order.
 
+        :param limit: how many at most; None for all.
         :raises txregistry.errors.NameUnknown: there is no such repository.
         """
         try:
-            found = await self.links.driver.list(layout.tags(name))
+            found = await self._listed(layout.tags(name), last, limit)
         except errors.PathUnknown:
             try:
                 await self.links.driver.stat(layout.manifests(name))
             except errors.PathUnknown:
                 raise errors.NameUnknown({"name": name}) from None
             return []
-        return found[bisect_right(found, last) :]
+        return found
+
+    async def _listed(self, path: str, last: str, limit: int | None) -> list[str]:
+        driver = self.links.driver
+        if limit is not None and IOrderedListing.providedBy(driver):
+            found = await IOrderedListing(driver).list_after(path, last, limit)
+            if not found:
+                # Is this the end, or is there no such repository?
+                await driver.stat(path)
+            return found
+        found = await driver.list(path)
+        start = bisect_right(found, last)
+        return found[start:] if limit is None else found[start : start + limit]
 
     async def pointing_to(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         """Return the tags that point to a manifest."""

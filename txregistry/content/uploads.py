@@ -180,6 +180,8 @@ class UploadSession:
     _opened_at: int = field(init=False)
     _written: bool = False
     _ended: bool = False
+    #: Whether another holds it: so a shared storage says of one who was not heard of for too long.
+    _lost: bool = False
     _closed: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -203,12 +205,17 @@ class UploadSession:
     async def append(self, source: Source) -> None:
         """Store all that *source* has.
 
+        :raises txregistry.errors.UploadBusy: another has taken the session over.
         :raises txregistry.errors.StorageError: it cannot be stored; the session is gone, with its bytes.
         """
         self._written = True
         try:
             while chunks := await source.read():
                 await self._writer.write(self.digester.through(chunks) if self.digester else chunks)
+        except errors.FileBusy:
+            self._lost = True
+            await self.drop()
+            raise errors.UploadBusy(self._opened_at) from None
         except errors.StorageError:
             await self.drop()
             raise
@@ -218,6 +225,7 @@ class UploadSession:
 
         :raises txregistry.errors.DigestInvalid: the bytes have another digest; the session is gone.
         :raises txregistry.errors.BlobUploadUnknown: someone has removed the session meanwhile.
+        :raises txregistry.errors.UploadBusy: another has taken the session over.
         :raises txregistry.errors.StorageError: it could not be made durable; the session is gone.
         """
         self._closed = True
@@ -236,6 +244,9 @@ class UploadSession:
             await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
         except errors.PathUnknown:
             raise errors.BlobUploadUnknown({"id": self.id}) from None
+        except errors.FileBusy:
+            self._lost = True
+            raise errors.UploadBusy(self._opened_at) from None
         finally:
             await self._drop()
         return Blob(digest, size, path)
@@ -254,6 +265,8 @@ class UploadSession:
             if self._written and self.offset >= WORTH_KEEPING:
                 await self._writer.sync()
                 await self._save_state()
+        except errors.FileBusy:
+            raise errors.UploadBusy(self._opened_at) from None
         except errors.StorageError:
             await self._drop()
             raise
@@ -267,9 +280,16 @@ class UploadSession:
             await together(self.uploads.driver, self._drop())
 
     async def _drop(self) -> None:
+        if self._lost:
+            # Nothing of it is this one's to remove.
+            await self._writer.close()
+            return
         # While it is still held, so that no other request opens what is about to be removed.
         await self._end()
-        await self._writer.close()
+        try:
+            await self._writer.close()
+        except errors.StorageError as error:
+            _log.warn("cannot store the rest of an upload that is dropped: {error}", error=error)
         await self._forget(layout.upload(self.repository, self.id))
 
     async def _end(self) -> None:

@@ -13,7 +13,7 @@ from txregistry.content.blobs import Blob
 from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
-from txregistry.interfaces import IFileReader, ILocalFiles
+from txregistry.interfaces import IFileReader, ILocalFiles, IRedirects
 from txregistry.ranges import ByteRange, parse_range
 from txregistry.reference import RepositoryName
 from txregistry.storage.batches import together, uncancelled
@@ -45,7 +45,11 @@ class BlobRoutes:
     announcer: Announcer | None
 
     async def get(self, request: Any, name: RepositoryName, digest: Digest) -> bytes | None:
-        """Send a blob, or a part of it; for HEAD, what would be said of it."""
+        """Send a blob, or a part of it, or say where it is; for HEAD, what would be said of it."""
+        if self.registry.redirects is not None and request.method != b"HEAD" and is_wanted(request, digest):
+            elsewhere = await self._elsewhere(request, self.registry.redirects, name, digest)
+            if elsewhere is not None:
+                return elsewhere
         source: _Source = b""
         if request.method == b"HEAD":
             blob = await self.registry.blobs.keep(name, digest)
@@ -74,6 +78,24 @@ class BlobRoutes:
         if self.announcer is not None:
             await self.announcer.deleted(request, name, digest)
         return answer(request, 202)
+
+    async def _elsewhere(
+        self, request: Any, redirects: IRedirects, name: RepositoryName, digest: Digest
+    ) -> bytes | None:
+        """Say where a blob can be had from; None if it can be had from nowhere but here.
+
+        Who asks with ``HEAD`` is answered here: it is as quick, and the store would not tell the digest.
+        """
+        blob = await self.registry.blobs.find(name, digest)
+        url = await redirects.redirect(blob.path, "GET")
+        if url is None:
+            return None
+        if self.announcer is not None:
+            self.announcer.blob_pulled(request, name, blob)
+        request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
+        # The URL is for this client, and for a while.
+        request.setHeader(b"Cache-Control", b"no-store")
+        return answer(request, 307, headers={"Location": url})
 
     async def _open(
         self, request: Any, name: RepositoryName, digest: Digest, remembered: bool

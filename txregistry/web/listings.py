@@ -33,7 +33,8 @@ class ListingRoutes:
     async def tags(self, request: Any, name: RepositoryName) -> bytes:
         """List a repository's tags: all of them, unless the client asks for a number."""
         n = wanted(request)
-        found = await self.registry.tags.names(name, request.text_argument("last") or "")
+        last = request.text_argument("last") or ""
+        found = await self.registry.tags.names(name, last, None if n is None else n + 1)
         page = found if n is None else found[:n]
         if n and len(found) > n:
             link_next(request, self.locations.path(f"v2/{name}/tags/list"), page[-1], n)
