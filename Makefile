@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: serve test peers lint types benchmark docs clean
+.PHONY: serve test peers soak lint types benchmark docs clean
 
 # A registry on http://127.0.0.1:5000, its data under ./data.
 serve: $(READY)
@@ -17,6 +17,13 @@ test: $(READY)
 peers: $(READY)
 	sh tests/peers/install.sh
 	$(BIN)/python tests/run.py tests.peers
+
+# How long those tests of `make soak` take that go on for as long as one likes.
+MINUTES ?= 60
+
+soak: $(READY)
+	sh tests/peers/install.sh
+	SOAK_MINUTES=$(MINUTES) $(BIN)/python tests/run.py tests.soak
 
 lint: $(READY)
 	$(BIN)/ruff check .

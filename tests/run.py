@@ -2,7 +2,8 @@
 
 A test that is skipped, or that is expected to fail, counts as failed: it showed nothing.
 
-Usage: ``python tests/run.py [NAME …]``; without names, all but ``tests.peers``, and the drivers' own.
+Usage: ``python tests/run.py [NAME …]``; without names, all but ``tests.peers`` and
+``tests.soak``, and the drivers' own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def names() -> list[str]:
     for entry in sorted(os.scandir(HERE), key=lambda entry: entry.name):
         is_package = os.path.exists(os.path.join(entry.path, "__init__.py"))
         is_module = entry.name.startswith("test_") and entry.name.endswith(".py")
-        if (is_package and entry.name != "peers") or is_module:
+        if (is_package and entry.name not in ("peers", "soak")) or is_module:
             found.append(f"tests.{entry.name.removesuffix('.py')}")
     return found + DRIVERS
 
