@@ -21,8 +21,8 @@ from tests.web.test_hostile import CASES, DIGEST
 CONNECTIONS, RATE = "1000", "500"
 
 
-class SlowHttpTests(PeerCase):
-    """slowhttptest, in each of its modes."""
+class SlowHttp(PeerCase):
+    """slowhttptest."""
 
     def attack(self, *options: str, patience: int, **http: Any) -> None:
         """Attack a registry, and be served as if nothing were.
@@ -66,6 +66,10 @@ class SlowHttpTests(PeerCase):
             attack.wait()
         client.push_blob("a", Blob(2, 1 << 20))
         self.assertNotIn("Traceback", server.log())
+
+
+class SlowHttpTests(SlowHttp):
+    """slowhttptest ``-H`` and ``-X``; ``-B`` is among the tests of ``make soak``."""
 
     def test_H03_slow_headers(self) -> None:
         """A thousand connections that send a header now and then are closed after ten seconds."""
@@ -189,7 +193,7 @@ class OpenTests(PeerCase):
         self.assertGreater(len(paths), 5)
         roots = (server.data + "/", *HARMLESS)
         outside = sorted(
-            path for path in paths if path and not (path + "/").startswith(roots) or ".." in path.split("/")
+            path for path in paths if (path and not (path + "/").startswith(roots)) or ".." in path.split("/")
         )
         self.assertEqual(outside, [])
 

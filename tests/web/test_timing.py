@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -39,6 +41,22 @@ class PatienceTests(SynchronousTestCase):
         self.patience.set(2)
         self.pass_time(80)
         self.assertEqual(self.over, [7, 10])
+
+    def test_late(self) -> None:
+        """A reactor that is late, so that the time is over when it looks, ends it all the same."""
+        later = self.clock.callLater
+
+        def strict(delay: float, *arguments: Any) -> Any:
+            self.assertGreaterEqual(delay, 0)
+            return later(delay, *arguments)
+
+        self.patch(self.clock, "callLater", strict)
+        self.patience.set(3)
+        self.clock.advance(1)
+        self.patience.set(3)
+        self.clock.advance(10)
+        self.clock.advance(0)
+        self.assertEqual(self.over, [11])
 
     def test_never(self) -> None:
         """It never ends while no time is set."""

@@ -52,7 +52,7 @@ class Patience:
 
     def _ring_at(self, time: float) -> None:
         self._rings = time
-        self._call = self._clock.callLater(time - self._clock.seconds(), self._ring)
+        self._call = self._clock.callLater(max(0.0, time - self._clock.seconds()), self._ring)
 
     def _ring(self) -> None:
         self._call = None
