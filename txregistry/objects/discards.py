@@ -49,8 +49,6 @@ _EXPIRED = 1800.0
 _IDLE = 60.0
 #: Seconds after which what is left of a process that was killed is removed.
 _LEFT = 3600.0
-#: Seconds between two looks at whether a tombstone is gone.
-_LOOK = 0.1
 _ATTEMPTS = 5
 #: Folders above an object that may be empty without it.
 _LEVELS = 3
@@ -65,11 +63,13 @@ class Pace:
     :param hurry: from a tombstone's being put, how long its discarder may take until it sends the deletion.
     :param stale: after which a tombstone counts for nothing.  Much longer than *hurry* and what a single request
         can take.
+    :param look: between two looks at whether a tombstone is gone.
     """
 
     notice: float = 10.0
     hurry: float = 5.0
     stale: float = 60.0
+    look: float = 0.1
 
 
 @frozen
@@ -226,7 +226,7 @@ class Discards:
                 return
             if self._clocks.monotonic() > deadline:
                 raise errors.StorageUnavailable(path, "someone has been about to remove it for too long")
-            await self._clocks.sleep(_LOOK)
+            await self._clocks.sleep(self._pace.look)
 
     async def _discard(self, path: str, before: float) -> FileInfo | None:
         tombstone = f"{_tombstones(path)}{uuid.uuid4().hex}"
