@@ -12,6 +12,7 @@ import ctypes.util
 import hmac
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Self
 
 from attrs import field, frozen
@@ -24,6 +25,9 @@ _ENCODED = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-
 ALGORITHMS = tuple(_ENCODED)
 #: The algorithm used where no one asks for another.
 CANONICAL = "sha256"
+
+#: Digests that are not parsed again: the same are asked for, and pointed to, over and over.
+_REMEMBERED = 4096
 
 
 @frozen
@@ -38,6 +42,7 @@ class Digest:
     hex: str
 
     @classmethod
+    @lru_cache(maxsize=_REMEMBERED)
     def parse(cls, text: str) -> Self:
         """Return the digest that *text* spells.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Self
 
 from txregistry import errors
@@ -16,6 +17,9 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 #: Characters of a repository name at most; Distribution's limit, and what clients accept.
 NAME_LIMIT = 255
 
+#: Names that are not parsed again: the same are asked for over and over.
+_REMEMBERED = 1024
+
 
 class RepositoryName(str):
     """The name of a repository, ``library/debian``."""
@@ -23,6 +27,7 @@ class RepositoryName(str):
     __slots__ = ()
 
     @classmethod
+    @lru_cache(maxsize=_REMEMBERED)
     def parse(cls, text: str) -> Self:
         """Return *text* as a name.
 

@@ -19,7 +19,7 @@ from txregistry.health.condition import Condition
 from txregistry.interfaces import ITokenIssuing
 from txregistry.reference import RepositoryName
 from txregistry.web.announcer import Announcer
-from txregistry.web.answers import answer, answer_json
+from txregistry.web.answers import answer
 from txregistry.web.blobs import BlobRoutes
 from txregistry.web.extensions import discover
 from txregistry.web.guard import Guard
@@ -115,7 +115,7 @@ class Route:
 
 
 async def _base(request: Any) -> bytes:
-    return answer_json(request, {})
+    return answer(request, 200, b"{}\n", {"Content-Type": "application/json"})
 
 
 async def _root(request: Any) -> bytes:

@@ -9,6 +9,8 @@ from typing import Any
 from txregistry import errors
 from txregistry.digest import Digest
 
+_MATCH = b"If-Match"
+_NONE_MATCH = b"If-None-Match"
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 
 
@@ -20,10 +22,10 @@ def unchanged(request: Any, digest: Digest) -> bool:
     :raises txregistry.errors.PreconditionFailed: the client wants this content only if it were another.
     """
     request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
-    wanted = _header(request, "If-Match")
+    wanted = _header(request, _MATCH)
     if wanted is not None and not _lists(wanted, digest):
         raise errors.PreconditionFailed
-    known = _header(request, "If-None-Match")
+    known = _header(request, _NONE_MATCH)
     if known is None or not _lists(known, digest):
         return False
     request.setResponseCode(304)
@@ -32,12 +34,13 @@ def unchanged(request: Any, digest: Digest) -> bool:
 
 def is_conditional(request: Any) -> bool:
     """Say whether a GET has conditions."""
-    return _header(request, "If-Match") is not None or _header(request, "If-None-Match") is not None
+    headers = request.requestHeaders
+    return bool(headers.hasHeader(_MATCH) or headers.hasHeader(_NONE_MATCH))
 
 
 def is_wanted(request: Any, digest: Digest) -> bool:
     """Say whether the conditions of a GET let content be sent, as :func:`unchanged` would."""
-    wanted, known = _header(request, "If-Match"), _header(request, "If-None-Match")
+    wanted, known = _header(request, _MATCH), _header(request, _NONE_MATCH)
     return (wanted is None or _lists(wanted, digest)) and (known is None or not _lists(known, digest))
 
 
@@ -46,7 +49,7 @@ def replacement_condition(request: Any) -> Callable[[Digest | None], bool] | Non
 
     ``If-Match`` with a digest makes moving a tag a compare-and-set; ``If-None-Match: *`` makes it a creation.
     """
-    wanted, unwanted = _header(request, "If-Match"), _header(request, "If-None-Match")
+    wanted, unwanted = _header(request, _MATCH), _header(request, _NONE_MATCH)
     if wanted is None and unwanted is None:
         return None
 
@@ -64,9 +67,9 @@ def range_applies(request: Any, digest: Digest) -> bool:
     return condition is None or condition.strip(" \t") == f'"{digest}"'
 
 
-def _header(request: Any, name: str) -> str | None:
+def _header(request: Any, name: bytes) -> str | None:
     """Return a list that may be spread over several lines (RFC 9110, 5.3)."""
-    lines = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    lines = request.requestHeaders.getRawHeaders(name)
     return None if lines is None else str(b", ".join(lines), "latin-1")
 
 

@@ -61,14 +61,16 @@ def check(headers: Headers, version: bytes, length: int | None) -> None:
         raise Unacceptable(400, "exactly one Host header is needed")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise Unacceptable(400, "malformed Host header")
-    codings = [value.lower() for value in headers.getRawHeaders(b"Transfer-Encoding", [])]
-    if codings and (codings != [b"chunked"] or version != b"HTTP/1.1"):
-        raise Unacceptable(400, "unacceptable Transfer-Encoding")
+    if headers.hasHeader(b"Transfer-Encoding"):
+        codings = [value.lower() for value in headers.getRawHeaders(b"Transfer-Encoding", [])]
+        if codings != [b"chunked"] or version != b"HTTP/1.1":
+            raise Unacceptable(400, "unacceptable Transfer-Encoding")
     if length != 0 and headers.hasHeader(b"Content-Encoding"):
         raise Unacceptable(415, "content codings are not supported in request bodies")
-    expected = headers.getRawHeaders(b"Expect", [])
-    if expected and [value.lower() for value in expected] != [b"100-continue"]:
-        raise Unacceptable(417, "the only expectation that can be met is 100-continue")
+    if headers.hasHeader(b"Expect"):
+        expected = [value.lower() for value in headers.getRawHeaders(b"Expect", [])]
+        if expected != [b"100-continue"]:
+            raise Unacceptable(417, "the only expectation that can be met is 100-continue")
 
 
 def target(method: bytes, text: bytes, headers: Headers) -> bytes:

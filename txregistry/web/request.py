@@ -9,11 +9,14 @@ away, and after a larger one the connection is closed.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
+from twisted.web.http import Request as HttpRequest
 from twisted.web.http import datetimeToString, parse_qs
 from twisted.web.server import Request as ServerRequest
 
@@ -30,6 +33,8 @@ _REST_SECONDS = 5
 
 #: Names of requests need not be hard to guess, and need not cost a system call.
 _ids = random.Random()  # noqa: S311
+
+_date = lru_cache(maxsize=1)(datetimeToString)
 
 _DIVIDERS = (b"%2f", b"%5c", b"%00")
 
@@ -66,8 +71,8 @@ class Request(ServerRequest):
 
     def gotLength(self, length: int | None) -> None:
         """Begin, if there is a body to wait for; else :meth:`requestReceived` does so at once."""
-        self.body = Body(self.channel, length)
         if length != 0:
+            self.body = Body(self.channel, length)
             self._begin(self.channel._command, self.channel._path, self.channel._version)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -94,11 +99,12 @@ class Request(ServerRequest):
         self.site = site = self.channel.site
         for observer in site.observers:
             observer.began(self)
-        headers = self.responseHeaders
-        headers.setRawHeaders(b"Date", [datetimeToString()])
+        # As setRawHeaders would, which looks at names and values that it has seen in every answer before.
+        headers = self.responseHeaders._rawHeaders
+        headers[b"Date"] = [_date(int(time.time()))]
         for name, values in site.headers:
-            headers.setRawHeaders(name, values)
-        headers.setRawHeaders(b"X-Request-Id", [self.id.encode("ascii")])
+            headers[name] = values[:]
+        headers[b"X-Request-Id"] = [self.id.encode("ascii")]
         if self.path == b"*":
             self._handleStar()
             return
@@ -170,7 +176,8 @@ class Request(ServerRequest):
         begins = not self.startedWriting and not self._disconnected
         if begins:
             self._decide_connection()
-        super().write(data)
+        # What twisted.web.server would do before is to look for a default Content-Type.
+        HttpRequest.write(self, data)
         if begins and not self.sentLength:
             # Nothing follows the head, or not yet.
             self.channel.write(b"")

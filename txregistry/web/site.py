@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -95,10 +96,8 @@ class RegistrySite(Site):
             resource, requestFactory=Request, reactor=reactor, timeout=timeout, parsePOSTFormSubmission=False
         )
         self.prefix = prefix.encode("ascii")
-        self.headers = [
-            (name.encode("ascii"), [value.encode("ascii") for value in values])
-            for name, values in {**_ALWAYS, **(headers or {})}.items()
-        ]
+        everywhere = {name: list(values) for name, values in {**_ALWAYS, **(headers or {})}.items()}
+        self.headers = list(Headers(everywhere).getAllRawHeaders())
         self.channels: set[TrackedChannel] = set()
         self.proxies = proxies or Proxies()
         self.crowd = Crowd(limits or Limits(), self.proxies)
