@@ -52,7 +52,7 @@ class MemoryBody:
 
 
 @implementer(IObjectStore)
-@mutable(eq=False)
+@mutable(eq=False, slots=False)
 class MemoryStore:
     """Keeps objects in a dictionary.  Each operation takes effect at one moment.
 
