@@ -71,6 +71,7 @@ def makeService(options: Options) -> IService:
     for warning in options.loaded.warnings:
         _log.warn("{warning}", warning=warning)
     _reload_on_hangup(options)
+    _hurry_when_asked_twice(options.service)
     for meaningless in (signal.SIGUSR1, signal.SIGUSR2):
         # They would end the process, and are sent by those who take it for a server that opens its log anew.
         signal.signal(meaningless, signal.SIG_IGN)
@@ -85,3 +86,14 @@ def _reload_on_hangup(options: Options) -> None:
         reactor, options.service, options.output, options.loaded.config, lambda: load(path, os.environ)
     )
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload.request))  # type: ignore[attr-defined]
+
+
+def _hurry_when_asked_twice(service: RegistryService) -> None:
+    from twisted.internet import reactor
+
+    def listen() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: reactor.callFromThread(service.hurry))  # type: ignore[attr-defined]
+
+    # The reactor's own handlers, which would stop it once more, are those of the first signal.
+    reactor.addSystemEventTrigger("before", "shutdown", listen)

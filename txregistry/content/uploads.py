@@ -284,12 +284,14 @@ class UploadSession:
             # Nothing of it is this one's to remove.
             await self._writer.close()
             return
-        # While it is still held, so that no other request opens what is about to be removed.
-        await self._end()
         try:
-            await self._writer.close()
-        except errors.StorageError as error:
-            _log.warn("cannot store the rest of an upload that is dropped: {error}", error=error)
+            # While it is still held, so that no other request opens what is about to be removed.
+            await self._end()
+        finally:
+            try:
+                await self._writer.close()
+            except errors.StorageError as error:
+                _log.warn("cannot store the rest of an upload that is dropped: {error}", error=error)
         await self._forget(layout.upload(self.repository, self.id))
 
     async def _end(self) -> None:

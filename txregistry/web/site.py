@@ -184,6 +184,10 @@ class RegistrySite(Site):
             if deadline.active():
                 deadline.cancel()
 
+    def hurry(self) -> None:
+        """End all connections now."""
+        self._cut(self.channels)
+
     def _cut(self, channels: Iterable[TrackedChannel]) -> None:
         for channel in list(channels):
             channel.transport.abortConnection()
