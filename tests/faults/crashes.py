@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import random
 import threading
@@ -54,19 +55,29 @@ class Crashes:
     :param server: runs already.
     :param crash: ends the server as an accident would; it is started again by this class.
     :param rng: decides when, and what clients do.
+    :param other: another server on the same storage, which clients use as well, and which does not crash.
     """
 
-    def __init__(self, server: RegistryServer, crash: Callable[[], None], rng: random.Random) -> None:
+    def __init__(
+        self,
+        server: RegistryServer,
+        crash: Callable[[], None],
+        rng: random.Random,
+        other: RegistryServer | None = None,
+    ) -> None:
         self._server = server
         self._crash = crash
         self._rng = rng
-        self._client = RegistryClient(server.host, timeout=60)
+        self._clients = [
+            RegistryClient(each.host, timeout=60) for each in (server, other) if each is not None
+        ]
         self._step = threading.Condition()
         self._steps = 0
         self._up = threading.Event()
         self._up.set()
         self._over = False
         self._failures: list[str] = []
+        self._turns = itertools.count()
         self.history = History()
         self.figures = Figures()
 
@@ -98,6 +109,10 @@ class Crashes:
                 thread.join(PATIENCE)
         assert not self._failures, "\n".join(self._failures)
         self.look()
+
+    @property
+    def _client(self) -> RegistryClient:
+        return self._clients[next(self._turns) % len(self._clients)]
 
     def look(self, at_most: int | None = None) -> None:
         """Fail unless what is found is what clients were told; of the last names, and some others."""
@@ -220,7 +235,7 @@ class Crashes:
     def _location(self, answer: Answer) -> str:
         if "Location" not in answer.headers:
             raise Gone
-        parts = urlsplit(urljoin(f"http://{self._client.host}/", answer.headers["Location"]))
+        parts = urlsplit(urljoin("http://x/", answer.headers["Location"]))
         return f"{parts.path}?{parts.query}"
 
     def _wait_for_steps(self, count: int) -> None:

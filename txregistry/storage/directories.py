@@ -14,6 +14,10 @@ from contextlib import contextmanager, suppress
 from txregistry.storage.files import sync_directory
 from txregistry.storage.wanted import replacing
 
+#: Directories next above a file that need not be durable, which need not be either: it has them to itself, or shares
+#: them with its like.
+_OWN = 2
+
 
 class Directories:
     """Makes directories, and gives files their places in them.  Safe for several threads.
@@ -100,6 +104,9 @@ class Directories:
         :returns: False if another thread or process is making one of them; nothing has changed then.
         """
         missing = _missing(os.path.dirname(local))
+        if not durable:
+            # Others will take those above for directories that were synced, and put what must last into them.
+            missing = missing[:_OWN]
         if not missing:
             return False
         top, tree = missing[-1], self._fresh()
