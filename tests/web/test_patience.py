@@ -1,6 +1,7 @@
 """Clients that take their time, and storage that takes its own."""
 
 import os
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,7 +17,7 @@ from tests.web.sockets import (
     request,
 )
 from txregistry.web.body import BATCH, HIGH_MARK
-from txregistry.web.channel import HEADER_DEADLINE
+from txregistry.web.channel import HEADER_DEADLINE, LARGEST_READ, READ
 from txregistry.web.pace import INTERVAL, LEAST_RATE, WINDOW, LeastPace
 
 
@@ -193,6 +194,23 @@ class BackPressureTests(EdgeTestCase):
             self.assertEqual(answer.status, 202)
             line = b"PUT " + answer.location + b"&digest=" + digest_of(content)
             self.assertEqual(self.wire.ask(request(line, body=b"")).status, 201)
+
+    def test_fast_client(self) -> None:
+        """A client that sends faster than it is read from is read from in larger pieces, until its body ends."""
+        transport: Any = self.wire.transport
+        transport.bufferSize = READ
+        upload = self.wire.begin()
+        self.wire.send(request(b"PATCH " + upload, b"Content-Length: 8000000"))
+        self.assertEqual(transport.bufferSize, READ)
+        self.wire.send(b"a" * 1_000_000, READ - 1)
+        self.assertEqual(transport.bufferSize, READ)
+        sent = 1_000_000
+        while sent < 7_000_000:
+            sent += self.wire.send(b"a" * transport.bufferSize, transport.bufferSize)
+        self.assertEqual(transport.bufferSize, LARGEST_READ)
+        self.wire.send(b"a" * (8_000_000 - sent))
+        self.assertEqual([answer.status for answer in self.wire.answers()], [202])
+        self.assertEqual(transport.bufferSize, READ)
 
     def test_timed_again(self) -> None:
         """A client that was made to wait is timed again when it may send."""

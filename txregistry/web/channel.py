@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -29,6 +30,9 @@ _log = Logger()
 #: Seconds in which the headers of a request must arrive, once its first byte has; and in which the first byte
 #: on a connection must.
 HEADER_DEADLINE = 10
+#: Bytes that are read from the kernel at once, and bytes of a body at most, where so many wait.
+READ = Connection.bufferSize
+LARGEST_READ = 512 * 1024
 #: Bytes of later requests that are kept while one is being answered; beyond them the client is made to wait.
 AHEAD_BYTES = 16 * 1024
 #: Bytes that no chunk can have.
@@ -216,6 +220,8 @@ class Channel(HTTPChannel):
         if self._refused:
             return
         self._waits_for_body = self._has_deadline = False
+        if getattr(self.transport, "bufferSize", READ) > READ:
+            self.transport.bufferSize = READ
         # Twisted takes the time between two requests from here.
         self.setTimeout(self.site.timeOut)
         super().allContentReceived()
@@ -227,6 +233,9 @@ class Channel(HTTPChannel):
         if self._handlingRequest:
             self._keep_ahead(data)
             return
+        if len(data) == getattr(self.transport, "bufferSize", 0) < LARGEST_READ:
+            # A client that sends faster than this reads is read from in larger pieces, for less work.
+            self.transport.bufferSize *= 2
         super().rawDataReceived(data)
         if getattr(self._transferDecoder, "length", 0) >= _CHUNK_LIMIT:
             self._respondToBadRequestAndDisconnect()
