@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from xml.etree import ElementTree
 
 from txregistry import errors
+from txregistry.objects.documents import document
 from txregistry.objects.store import Conflict
 from txregistry.objects.transport import Answer
 
@@ -25,22 +25,6 @@ PASSING = frozenset(
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"})
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404", ""})
-
-
-def document(path: str, content: bytes) -> ElementTree.Element:
-    """Return an XML document, the names of its elements without namespaces.
-
-    :raises txregistry.errors.StorageUnavailable: it is none, or one that defines entities.
-    """
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise errors.StorageUnavailable(path, "the answer makes no sense")
-    try:
-        root = ElementTree.fromstring(content)  # noqa: S314 (no entities, and bounded in length)
-    except ElementTree.ParseError as error:
-        raise errors.StorageUnavailable(path, "the answer makes no sense") from error
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    return root
 
 
 def code_of(content: bytes) -> str:

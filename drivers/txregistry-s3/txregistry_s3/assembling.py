@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from txregistry import errors
+from txregistry.objects.documents import document
 from txregistry.objects.store import Piece
 from txregistry.objects.turns import uncancelled
-from txregistry_s3.answers import document, wrong_copy
+from txregistry_s3.answers import wrong_copy
 from txregistry_s3.bucket import Bucket
 
 _log = Logger()

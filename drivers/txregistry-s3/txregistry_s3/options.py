@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from txregistry.errors import ConfigError
+from txregistry.objects.options import flag, number, one_of, root_directory, text
 
 MIB = 1024 * 1024
 #: Bytes of a part of a multipart upload, at least and at most (Amazon S3, "Multipart upload limits").
@@ -47,7 +48,6 @@ LOG_LEVELS = (
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-_ROOT = re.compile(r"(?:/?[A-Za-z0-9._-]+)*/*")
 _TEXT = re.compile(r"[\x20-\x7e]*")
 
 
@@ -120,10 +120,6 @@ class Options:
             raise ConfigError("v4auth", "Amazon S3 takes no signatures but those of version 4")
         if self.keyid and not self.encrypt:
             raise ConfigError("keyid", "has no meaning without encrypt: true")
-        if not _ROOT.fullmatch(self.rootdirectory) or any(
-            part in (".", "..") for part in self.rootdirectory.split("/")
-        ):
-            raise ConfigError("rootdirectory", "expected a path of letters, digits, '.', '_' and '-'")
         for key in ("useragent", "keyid", "region", "sessiontoken"):
             if not _TEXT.fullmatch(getattr(self, key)):
                 raise ConfigError(key, "expected printable ASCII characters")
@@ -133,74 +129,41 @@ class Options:
                     raise ConfigError(key, "is of Amazon's own endpoints; remove it, or regionendpoint")
 
 
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ConfigError(key, "expected a text")
-    return str(value)
-
-
-def _flag(key: str, value: Any) -> bool:
-    known = {"true": True, "false": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in known:
-        return known[value.lower()]
-    raise ConfigError(key, f"expected true or false, found {value!r}")
-
-
 def _part(key: str, value: Any) -> int:
-    return _number(key, value, SMALLEST_PART, LARGEST_PART)
+    return number(key, value, SMALLEST_PART, LARGEST_PART)
 
 
 def _threshold(key: str, value: Any) -> int:
-    return _number(key, value, 0, LARGEST_PART)
+    return number(key, value, 0, LARGEST_PART)
 
 
 def _count(key: str, value: Any) -> int:
-    return _number(key, value, 1, 1 << 62)
-
-
-def _number(key: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, str) and value.isdigit():
-        value = int(value)
-    if type(value) is not int or not least <= value <= most:
-        raise ConfigError(key, f"expected a number from {least} to {most}, found {value!r}")
-    return value
-
-
-def _one_of(*known: str) -> Any:
-    def check(key: str, value: Any) -> str:
-        found = next((one for one in known if isinstance(value, str) and one.lower() == value.lower()), None)
-        if found is None:
-            raise ConfigError(key, f"expected one of {', '.join(known)}, found {value!r}")
-        return found
-
-    return check
+    return number(key, value, 1, 1 << 62)
 
 
 _KINDS: dict[str, Any] = {
-    "bucket": _text,
-    "region": _text,
-    "regionendpoint": _text,
-    "forcepathstyle": _flag,
-    "accesskey": _text,
-    "secretkey": _text,
-    "sessiontoken": _text,
-    "encrypt": _flag,
-    "keyid": _text,
-    "secure": _flag,
-    "skipverify": _flag,
-    "v4auth": _flag,
+    "bucket": text,
+    "region": text,
+    "regionendpoint": text,
+    "forcepathstyle": flag,
+    "accesskey": text,
+    "secretkey": text,
+    "sessiontoken": text,
+    "encrypt": flag,
+    "keyid": text,
+    "secure": flag,
+    "skipverify": flag,
+    "v4auth": flag,
     "chunksize": _part,
     "multipartcopychunksize": _part,
     "multipartcopymaxconcurrency": _count,
     "multipartcopythresholdsize": _threshold,
-    "rootdirectory": _text,
-    "storageclass": _one_of(*STORAGE_CLASSES),
-    "objectacl": _one_of(*ACLS),
-    "usedualstack": _flag,
-    "accelerate": _flag,
-    "usefipsendpoint": _flag,
-    "useragent": _text,
-    "loglevel": _one_of(*LOG_LEVELS),
+    "rootdirectory": root_directory,
+    "storageclass": one_of(*STORAGE_CLASSES),
+    "objectacl": one_of(*ACLS),
+    "usedualstack": flag,
+    "accelerate": flag,
+    "usefipsendpoint": flag,
+    "useragent": text,
+    "loglevel": one_of(*LOG_LEVELS),
 }

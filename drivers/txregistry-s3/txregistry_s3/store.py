@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from txregistry import errors
+from txregistry.objects.documents import document
 from txregistry.objects.store import (
     ABSENT,
     Conflict,
@@ -30,7 +31,7 @@ from txregistry.objects.store import (
 )
 from txregistry.objects.transport import PATIENCE, Answer, Refused, Stream, date, header
 from txregistry.objects.writer import InThread
-from txregistry_s3.answers import code_of, document, moment, refuse, wrong_copy
+from txregistry_s3.answers import code_of, moment, refuse, wrong_copy
 from txregistry_s3.assembling import Assembling
 from txregistry_s3.bucket import Bucket, md5_of
 
