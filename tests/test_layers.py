@@ -38,6 +38,9 @@ FLOORS = {
     6: (
         "config",
         "service",
+        "core",
+        "front",
+        "workers",
         "listening",
         "descriptors",
         "debug",

@@ -158,11 +158,11 @@ class FileTests(ReloadCase):
         path = os.path.join(self.directory, "htpasswd")
         write(path, ALICE)
         self.begin()
-        self.reload("was read again", auth={"htpasswd": {"realm": "x", "path": path}})
+        self.reload("the configuration was read again", auth={"htpasswd": {"realm": "x", "path": path}})
         self.assertEqual((self.status("alice"), self.status("bob")), (200, 401))
         for line, known, other in ((BOB, "bob", "alice"), (ALICE, "alice", "bob")):
             write(path, line)
-            self.reload("was read again")
+            self.reload("the configuration was read again")
             self.assertEqual((self.status(known), self.status(other)), (200, 401))
 
     def test_L09_certificate(self) -> None:

@@ -109,7 +109,7 @@ def check(config: str | None) -> None:
     from txregistry.tap import prepare
 
     with in_one_line(ConfigError):
-        loaded, _ = prepare(config)
+        loaded, *_ = prepare(config)
     for warning in loaded.warnings:
         click.echo(f"txregistry: warning: {warning}", err=True)
     click.echo(render(loaded.config), nl=False)

@@ -229,6 +229,10 @@ class IWritability(Interface):
         """
 
 
+class IOneProcess(Interface):
+    """A driver whose files no other process can see, or may touch, while it is in use."""
+
+
 class IStorageDriverMaker(IPlugin):
     """Makes a storage driver of one kind.  This is what a distribution announces."""
 

@@ -11,12 +11,29 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from txregistry.config.schema import Http
 from txregistry.config.values import address
 from txregistry.errors import ConfigError
 
 _BACKLOG = 1024
 #: The first descriptor that systemd hands over.
 INHERITED = 3
+
+
+def listen(
+    reactor: Any, http: Http, factory: Any, context_factory: Any = None, inherited: bool = False
+) -> IListeningPort:
+    """Listen where the configuration says.
+
+    :param context_factory: the TLS certificate and rules; None for none.
+    :param inherited: whether systemd has opened the socket.
+    :raises txregistry.errors.ConfigError: that cannot be done.
+    """
+    if inherited:
+        return listen_inherited(reactor, factory, context_factory)
+    if http.net == "tcp":
+        return listen_tcp(reactor, http.addr, factory, "http.addr", context_factory)
+    return listen_unix(reactor, http.addr, factory, "http.addr")
 
 
 def listen_tcp(
@@ -56,14 +73,16 @@ def listen_unix(reactor: Any, path: str, factory: Any, where: str) -> IListening
         raise _cannot_listen(where, path, error) from None
 
 
-def listen_inherited(reactor: Any, factory: Any, context_factory: Any = None) -> IListeningPort:
-    """Listen on the socket that systemd opened for this process (sd_listen_fds(3)).
+def listen_inherited(
+    reactor: Any, factory: Any, context_factory: Any = None, descriptor: int = INHERITED
+) -> IListeningPort:
+    """Listen on a socket that was opened for this process, by systemd (sd_listen_fds(3)) if nothing else is said.
 
     :param context_factory: the TLS certificate and rules; None for none.
     :raises txregistry.errors.ConfigError: it is no socket that listens.
     """
     try:
-        with socket.socket(fileno=os.dup(INHERITED)) as given:
+        with socket.socket(fileno=os.dup(descriptor)) as given:
             given.setblocking(False)
             family, listens = given.family, given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         if not listens:
@@ -72,7 +91,7 @@ def listen_inherited(reactor: Any, factory: Any, context_factory: Any = None) ->
         raise ConfigError("LISTEN_FDS", f"the socket cannot be used: {error.strerror}") from None
     if context_factory is not None:
         factory = TLSMemoryBIOFactory(context_factory, False, factory)
-    return reactor.adoptStreamPort(INHERITED, family, factory)  # type: ignore[no-any-return]
+    return reactor.adoptStreamPort(descriptor, family, factory)  # type: ignore[no-any-return]
 
 
 def _interfaces(host: str, where: str) -> list[str]:

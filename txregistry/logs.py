@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, TextIO, TypeAlias
 
 from attrs import field, mutable
@@ -55,11 +57,13 @@ class LineObserver:
     :param stream: the file; None for nowhere.
     :param accepted: those levels.
     :param line: makes the text of an event.
+    :param turn: entered while a line is written: others who write to the file do so, too.
     """
 
     stream: TextIO | None
     accepted: frozenset[Any]
     line: Line
+    turn: AbstractContextManager[None] = field(factory=nullcontext)
     #: Why the last event could not be written; None if it was.
     _problem: str | None = field(default=None, init=False)
 
@@ -69,11 +73,12 @@ class LineObserver:
             return
         line = self.line(event)
         try:
-            try:
-                self.stream.write(line)
-            except UnicodeEncodeError:
-                self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
-            self.stream.flush()
+            with self.turn:
+                try:
+                    self.stream.write(line)
+                except UnicodeEncodeError:
+                    self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+                self.stream.flush()
         except OSError as error:
             # Whoever serves goes on, whatever becomes of the log.
             self._problem = error.strerror or str(error)
@@ -90,13 +95,21 @@ class LineObserver:
             )
 
 
-def observer(settings: Log) -> Callable[[TextIO | None], ILogObserver]:
-    """Return what makes an observer for an open text file, as the configuration wants it."""
+def observer(
+    settings: Log,
+    more: Mapping[str, str] = MappingProxyType({}),
+    turn: AbstractContextManager[None] | None = None,
+) -> Callable[[TextIO | None], ILogObserver]:
+    """Return what makes an observer for an open text file, as the configuration wants it.
+
+    :param more: fields that every line carries beside those of the configuration.
+    :param turn: see :class:`LineObserver`.
+    """
     levels = accepted(settings.level)
-    line = formatter(settings.formatter, settings.fields)
+    line = formatter(settings.formatter, {**settings.fields, **more})
 
     def make(stream: TextIO | None) -> ILogObserver:
-        return LineObserver(stream, levels, line)
+        return LineObserver(stream, levels, line, turn or nullcontext())
 
     return make
 
@@ -106,25 +119,43 @@ class Output:
     """Writes events to a file as the configuration wants it, which may change.
 
     :param settings: the configuration.
+    :param more: fields that every line carries beside.
     """
 
-    def __init__(self, settings: Log) -> None:
-        self._make = observer(settings)
+    def __init__(self, settings: Log, more: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._settings = settings
+        self._more = more
+        self._turn: AbstractContextManager[None] | None = None
+        self._stream: TextIO | None = None
+        self._observer: ILogObserver | None = None
 
     def open(self, stream: TextIO | None) -> ILogObserver:
         """Write to an open text file from now on; None is what Python makes of a standard output that is closed."""
         self._stream = stream
-        self._observer = self._make(stream)
+        self._make()
         return self
 
     def use(self, settings: Log) -> None:
         """Write as another configuration wants it."""
-        self._make = observer(settings)
-        self._observer = self._make(self._stream)
+        self._settings = settings
+        self._make()
+
+    def take_turns(self, turn: AbstractContextManager[None]) -> int | None:
+        """Enter *turn* for each line, as others do who write to the same file.
+
+        :returns: the file's descriptor; None where nothing is written.
+        """
+        self._turn = turn
+        self._make()
+        return None if self._stream is None else self._stream.fileno()
+
+    def _make(self) -> None:
+        self._observer = observer(self._settings, self._more, self._turn)(self._stream)
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event."""
-        self._observer(event)
+        if self._observer is not None:
+            self._observer(event)
 
 
 def accepted(level: Literal["error", "warn", "info", "debug"]) -> frozenset[Any]:

@@ -60,12 +60,16 @@ def process_variables(lag: ReactorLag) -> Variables:
 
 async def threads(request: Any) -> Answer:
     """Answer with what each thread is doing, as a traceback."""
+    return Answer(threads_text().encode("utf-8", "replace"), "text/plain; charset=utf-8")
+
+
+def threads_text() -> str:
+    """Return what each thread of this process is doing, as tracebacks."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    text = "\n".join(
+    return "\n".join(
         f"{names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}"
         for ident, frame in sys._current_frames().items()
     )
-    return Answer(text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
 
 
 def _told(failures: Mapping[str, str]) -> Answer:

@@ -42,6 +42,11 @@ class Supervisor:
         self._barking = LoopingCall(self._say, "WATCHDOG=1")
         self._barking.clock = reactor
 
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which a process is given up; 0 where no one watches."""
+        return self._interval * 2 if self._address else 0.0
+
     def ready(self) -> None:
         """Say that requests are answered, and from now on that this goes on."""
         # What listens before the reactor runs answers only when it does.

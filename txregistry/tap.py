@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, globalLogBeginner
 from twisted.python import usage
 
 from txregistry.config.load import Loaded, load
@@ -20,7 +22,7 @@ from txregistry.supervisor import handed_over
 _log = Logger()
 
 
-def prepare(path: str | None) -> tuple[Loaded, RegistryService]:
+def prepare(path: str | None) -> tuple[Loaded, RegistryService, Output]:
     """Read and check the configuration, and wire what it describes.
 
     :param path: the file; None for the one that ``REGISTRY_CONFIGURATION_PATH`` names.
@@ -29,7 +31,9 @@ def prepare(path: str | None) -> tuple[Loaded, RegistryService]:
     from twisted.internet import reactor
 
     loaded = load(path, os.environ)
-    return loaded, make_service(loaded.config, reactor, {**handed_over(), **os.environ})
+    output = Output(loaded.config.log)
+    service = make_service(loaded.config, reactor, {**handed_over(), **os.environ}, output)
+    return loaded, service, output
 
 
 class Options(usage.Options):
@@ -55,11 +59,10 @@ class Options(usage.Options):
         The log's form and level are the configuration's, not those of ``twist``'s own options.
         """
         try:
-            self.loaded, self.service = prepare(self["config"])
+            self.loaded, self.service, self.output = prepare(self["config"])
         except ConfigError as error:
             # A UsageError would be followed by twist's whole help text.
             raise SystemExit(f"txregistry: {error}") from None
-        self.output = Output(self.loaded.config.log)
         parent: Any = getattr(self, "parent", None)
         if parent is not None:
             parent["fileLogObserverFactory"] = self.output.open
@@ -72,10 +75,52 @@ def makeService(options: Options) -> IService:
         _log.warn("{warning}", warning=warning)
     _reload_on_hangup(options)
     _hurry_when_asked_twice(options.service)
-    for meaningless in (signal.SIGUSR1, signal.SIGUSR2):
-        # They would end the process, and are sent by those who take it for a server that opens its log anew.
-        signal.signal(meaningless, signal.SIG_IGN)
+    _ignore_meaningless_signals()
     return options.service
+
+
+def work() -> None:
+    """Be a worker of a crew (:mod:`txregistry.workers`)."""
+    from twisted.internet import reactor
+
+    from txregistry.storage.exclusion import SharedTurn
+    from txregistry.workers import messages
+    from txregistry.workers.line import beginning
+    from txregistry.workers.worker import Duty, die_with_parent
+
+    with socket.socket(fileno=messages.LINE) as end:
+        try:
+            start = beginning(end)
+        except EOFError:
+            return
+        die_with_parent(start.crew)
+        config = start.config
+        output = Output(config.log, {"worker": str(start.number)})
+        # Twisted would wrap what Python makes of a standard output in what writes to the log.
+        globalLogBeginner.beginLoggingTo([output.open(sys.stdout)])
+        output.take_turns(SharedTurn(messages.LOCKS))
+        # It is the crew's to read the configuration again.
+        _ignore(signal.SIGHUP)
+        _ignore_meaningless_signals()
+        try:
+            duty = Duty(reactor, start, output)
+        except ConfigError as error:
+            raise SystemExit(f"txregistry: {error}") from None
+        duty.begin(end)
+        # It is for the crew to say that it is to end sooner: a signal to all processes reaches this one late.
+        ending = (signal.SIGTERM, signal.SIGINT)
+        reactor.addSystemEventTrigger("before", "shutdown", lambda: _ignore(*ending))
+        reactor.run()
+
+
+def _ignore_meaningless_signals() -> None:
+    # They would end the process, and are sent by those who take it for a server that opens its log anew.
+    _ignore(signal.SIGUSR1, signal.SIGUSR2)
+
+
+def _ignore(*numbers: int) -> None:
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _reload_on_hangup(options: Options) -> None:

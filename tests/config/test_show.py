@@ -60,6 +60,7 @@ http:
     connectionsperclient: 4000
     uploadsperclient: 500
   trustedproxies: []
+  workers: '1'
   tls: null
   debug:
     addr: ''

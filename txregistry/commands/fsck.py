@@ -19,9 +19,9 @@ from txregistry.content.links import Links
 from txregistry.content.registry import Registry
 from txregistry.content.repair import Repair
 from txregistry.content.tree import Tree
+from txregistry.core import in_thread, rules
 from txregistry.errors import StorageError
 from txregistry.interfaces import IStorageDriver
-from txregistry.service import in_thread, rules
 
 #: Seconds until what was found is looked at again.
 _SETTLE = 2

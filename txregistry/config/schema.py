@@ -27,6 +27,7 @@ from txregistry.config.kinds import (
     ReadableFile,
     TagPattern,
     WarningText,
+    WorkerCount,
 )
 from txregistry.config.limits import LimitKeys
 from txregistry.config.log import Log
@@ -199,6 +200,13 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "is whom they name.  (Not a key of Distribution's.)"
         ),
     ] = field(default_factory=list)
+    workers: Annotated[
+        WorkerCount,
+        Meta(
+            description="How many processes answer requests; auto for as many as there are processors.  "
+            "(Not a key of Distribution's.)"
+        ),
+    ] = "1"
     tls: Annotated[Tls | None, Meta(description="TLS; plain HTTP without it.")] = None
     debug: Annotated[Debug, Meta(description="The debug server.")] = field(default_factory=Debug)
 

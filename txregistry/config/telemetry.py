@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
@@ -38,9 +38,16 @@ class Telemetry:
     parts: Sequence[IService]
 
     @classmethod
-    def of(cls, config: Config, environ: Mapping[str, str], reactor: Any) -> Self:
+    def of(
+        cls,
+        config: Config,
+        environ: Mapping[str, str],
+        reactor: Any,
+        make_metrics: Callable[[], Metrics] | None = None,
+    ) -> Self:
         """Return what a configuration and the environment ask for.
 
+        :param make_metrics: makes what counts, where there is to be something; that of one process if not given.
         :raises txregistry.errors.ConfigError: that cannot be had; its ``where`` may be a variable's name.
         """
         requests: list[RequestObserver] = []
@@ -52,7 +59,7 @@ class Telemetry:
             # Imported where it is used: with it comes prometheus_client.
             from txregistry.telemetry.metrics import Metrics
 
-            metrics = Metrics.make()
+            metrics = Metrics.make() if make_metrics is None else make_metrics()
             requests.append(metrics.http)
             storage.append(metrics.storage(driver))
         if traced(environ):

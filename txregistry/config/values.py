@@ -27,6 +27,10 @@ _FRAMING = frozenset({"connection", "content-length", "keep-alive", "transfer-en
 # sun_path holds 108 bytes, the last of them NUL (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 
+#: Of processes: as many as there are processors.
+AUTO = "auto"
+_MOST_WORKERS = 64
+
 _ADDRESS = "an address such as :5000, 127.0.0.1:5000, [::1]:5000 or localhost:5000"
 
 
@@ -136,6 +140,13 @@ def socket_path(text: str) -> str:
     except ValueError:
         return text
     raise ValueError(expected)
+
+
+def worker_count(text: str) -> str:
+    """Check a number of processes, or ``auto``."""
+    if text != AUTO and not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= _MOST_WORKERS):
+        raise ValueError(f"a number from 1 to {_MOST_WORKERS}, or {AUTO}")
+    return text
 
 
 def prefix(text: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from txregistry import errors, manifest
@@ -15,6 +13,7 @@ from txregistry.content import layout
 from txregistry.content.blobs import Blobs
 from txregistry.content.facts import Facts
 from txregistry.content.links import InThread, Links, concurrently
+from txregistry.content.locks import Locks
 from txregistry.content.referrers import Referrers, fits
 from txregistry.content.tags import Tags
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
@@ -69,7 +68,7 @@ class Manifests:
     :param protection: which tags must stay as they are.
     :param in_thread: where large ones are parsed and hashed.
     :param facts: what is remembered of them.
-    :param locks: one for each repository in which something changes; whoever else changes it shares them.
+    :param locks: who may change a repository; whoever else changes one shares them.
     """
 
     links: Links
@@ -80,9 +79,7 @@ class Manifests:
     protection: TagProtection
     in_thread: InThread
     facts: Facts = field(factory=Facts)
-    _locks: weakref.WeakValueDictionary[str, DeferredLock] = field(
-        factory=weakref.WeakValueDictionary, kw_only=True
-    )
+    locks: Locks = field(factory=Locks)
 
     async def find(
         self, name: RepositoryName, reference: Tag | Digest, remembered: bool = False
@@ -308,8 +305,5 @@ class Manifests:
 
         Else a tag could be pointed to a manifest that is being deleted.
         """
-        lock = self._locks.get(name)
-        if lock is None:
-            lock = self._locks[name] = DeferredLock()
-        async with lock:
+        async with self.locks.hold(name):
             return await together(self.links.driver, work)

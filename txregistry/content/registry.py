@@ -10,6 +10,7 @@ from txregistry.content.blobs import Blobs
 from txregistry.content.catalog import Catalog
 from txregistry.content.facts import Facts
 from txregistry.content.links import InThread, Links
+from txregistry.content.locks import Locks
 from txregistry.content.manifests import Manifests
 from txregistry.content.referrers import Referrers
 from txregistry.content.tags import Tags
@@ -44,6 +45,7 @@ class Registry:
         rules: Rules | None = None,
         protection: TagProtection | None = None,
         facts: Facts | None = None,
+        locks: Locks | None = None,
     ) -> Self:
         """Return the registry that *driver* stores.
 
@@ -51,6 +53,7 @@ class Registry:
         :param rules: what manifests must have; Distribution's defaults if not given.
         :param protection: which tags must stay as they are; none if not given.
         :param facts: what is remembered; nothing if not given.
+        :param locks: who may change a repository; one of this process at a time if not given.
         """
         facts = facts or Facts()
         links = Links(driver)
@@ -70,6 +73,7 @@ class Registry:
                 protection or TagProtection(),
                 in_thread,
                 facts,
+                locks or Locks(),
             ),
             referrers=referrers,
             tags=tags,

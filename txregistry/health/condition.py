@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import field, mutable
 
@@ -16,6 +16,7 @@ class Condition:
     :param checks: while one of them fails, requests are refused.
     :param writability: while it fails, the registry answers, but is better not sent requests; None where the
         storage cannot tell.
+    :ivar others: says what else stands in the way of requests, by name.
     :ivar read_only: whether no one is to write anyway, so that a storage that cannot be written to is no matter.
     :ivar stopping: whether the registry is being stopped.
     """
@@ -24,6 +25,7 @@ class Condition:
     writability: Check | None = None
     read_only: bool = False
     stopping: bool = field(default=False, init=False)
+    others: Callable[[], Mapping[str, str]] = field(default=dict, init=False)
 
     def parts(self) -> list[Check]:
         """Return all checks, to be started and stopped with the registry."""
@@ -40,7 +42,7 @@ class Condition:
 
     def hindrances(self) -> dict[str, str]:
         """Return why the registry should be sent no requests, by the name of what found it; none if it should."""
-        found = self.failures()
+        found = {**self.failures(), **self.others()}
         writability = None if self.read_only else self.writability
         if writability is not None and writability.error is not None:
             found[writability.name] = writability.error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -37,6 +37,42 @@ class Place:
 
     location: str | None
     limit: int
+
+
+class Teller(Protocol):
+    """Takes events, for those endpoints that want them."""
+
+    def wanted(self, action: str, media_type: str) -> list[str]:
+        """Return the endpoints that are told of such an event."""
+        ...
+
+    async def tell(self, events: Sequence[tuple[Event, Sequence[str]]]) -> None:
+        """Return when events are on disk, to be delivered.
+
+        :param events: with the endpoints that each is for.
+        :raises txregistry.errors.StorageError: they cannot be kept.
+        """
+        ...
+
+    def tell_soon(self, event: Event, endpoints: Sequence[str]) -> None:
+        """Have an event on disk soon: a crash before that loses it."""
+        ...
+
+    async def exchange(self, endpoints: Sequence[Endpoint]) -> None:
+        """Have other endpoints.
+
+        :param endpoints: not prepared yet.
+        :raises txregistry.errors.ConfigError: one of them cannot be used; those from before go on.
+        """
+        ...
+
+
+def entry(event: Event, endpoints: Sequence[str], seconds: float) -> Entry:
+    """Return an event as it is kept.
+
+    :param seconds: the time, since the epoch.
+    """
+    return Entry(seconds, event.repository, encode(event), list(endpoints))
 
 
 class Notifications(Service):
@@ -81,19 +117,27 @@ class Notifications(Service):
         return wanting(self._endpoints, action, media_type)
 
     async def tell(self, events: Sequence[tuple[Event, Sequence[str]]]) -> None:
-        """Return when events are on disk, to be delivered.
+        """See :class:`Teller`."""
+        now = self._reactor.seconds()
+        await self.keep([entry(event, endpoints, now) for event, endpoints in events])
 
-        :param events: with the endpoints that each is for.
+    def tell_soon(self, event: Event, endpoints: Sequence[str]) -> None:
+        """See :class:`Teller`.  It is :data:`txregistry.notify.outbox.INTERVAL` that it may take."""
+        self.keep_soon(entry(event, endpoints, self._reactor.seconds()))
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        """Return when entries are on disk, to be delivered.
+
         :raises txregistry.errors.StorageError: they cannot be kept.
         """
         if self._outbox is None:
             raise errors.StorageUnavailable("the outbox of notifications", "not open")
-        await self._outbox.add([self._entry(event, endpoints) for event, endpoints in events])
+        await self._outbox.add(entries)
 
-    def tell_soon(self, event: Event, endpoints: Sequence[str]) -> None:
-        """Have an event on disk soon: a crash within :data:`txregistry.notify.outbox.INTERVAL` loses it."""
-        if self._outbox is None or not self._outbox.add_soon(self._entry(event, endpoints)):
-            for endpoint in endpoints:
+    def keep_soon(self, one: Entry) -> None:
+        """Have an entry on disk soon."""
+        if self._outbox is None or not self._outbox.add_soon(one):
+            for endpoint in one.endpoints:
                 self._figures(endpoint).dropped += 1
 
     def startService(self) -> None:
@@ -183,9 +227,6 @@ class Notifications(Service):
 
     def _figures(self, name: str) -> Figures:
         return self.figures.setdefault(name, Figures())
-
-    def _entry(self, event: Event, endpoints: Sequence[str]) -> Entry:
-        return Entry(self._reactor.seconds(), event.repository, encode(event), endpoints)
 
     def _written(self, entries: Sequence[Entry], written: Written) -> None:
         for entry, number in zip(entries, written.numbers, strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 from zope.interface import implementer
 
 from txregistry import errors, paths
-from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, IStorageDriver
+from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, IOneProcess, IStorageDriver
 
 
 def make(options: Mapping[str, Any], reactor: Any) -> MemoryDriver:
@@ -35,7 +35,7 @@ class _Directory:
         self.modified = modified
 
 
-@implementer(IStorageDriver)
+@implementer(IStorageDriver, IOneProcess)
 class MemoryDriver:
     """A tree of files in memory.  Every method answers without waiting.
 

@@ -7,6 +7,8 @@ status that HTTP does not know.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -66,18 +68,46 @@ class Metrics:
     :param registry: where collectors are registered; read only by :meth:`exposition`.
     :param http: sees requests.
     :param admissions: counts who is let in, by outcome.
+    :param readings: where what other parts count is registered.
+    :param others: see :meth:`make`.
     """
 
     registry: CollectorRegistry
     http: HttpMetrics
     admissions: Counter
+    readings: CollectorRegistry
+    others: Callable[[], Iterable[Metric]] | None = None
 
     @classmethod
-    def make(cls) -> Self:
-        """Return figures that are all zero, with those of the process."""
+    def make(
+        cls,
+        process: Collector | None = None,
+        others: Callable[[], Iterable[Metric]] | None = None,
+        shared: bool = False,
+    ) -> Self:
+        """Return figures that are all zero, with those of the process.
+
+        :param process: tells of the process; of this one if not given.
+        :param others: returns what others count, to be shown with what is counted here.
+        :param shared: whether others show what is counted here, and all but that is left to them.
+        """
         registry = _Registry()
-        ProcessCollector(registry=registry)
-        GCCollector(registry=registry)
+        readings = CollectorRegistry() if shared else registry
+        if others is None:
+            GCCollector(registry=readings)
+        if not shared:
+            cls._describe(registry, process or ProcessCollector(registry=None))
+        admissions = Counter(
+            "txregistry_auth_admissions",
+            "Requests at the gate, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        return cls(registry, HttpMetrics.on(registry), admissions, readings, others)
+
+    @staticmethod
+    def _describe(registry: CollectorRegistry, process: Collector) -> None:
+        registry.register(process)
         build = Gauge(
             "txregistry_build_info",
             "What runs: always 1.",
@@ -85,13 +115,6 @@ class Metrics:
             registry=registry,
         )
         build.labels(__version__, platform.python_version(), twisted_version).set(1)
-        admissions = Counter(
-            "txregistry_auth_admissions",
-            "Requests at the gate, by what became of them.",
-            ["outcome"],
-            registry=registry,
-        )
-        return cls(registry, HttpMetrics.on(registry), admissions)
 
     def storage(self, driver: str) -> StorageMetrics:
         """Return what sees the operations of a driver.
@@ -107,7 +130,7 @@ class Metrics:
         :param value: returns it at once; called from any thread.
         :param total: whether it only ever grows.
         """
-        self.registry.register(_Reading(name, meaning, value, total))
+        self.readings.register(_Reading(name, meaning, value, total))
 
     def read_each(
         self,
@@ -122,7 +145,7 @@ class Metrics:
         :param labels: their labels' names.
         :param values: returns at once each figure by its labels' values.
         """
-        self.registry.register(_Readings(name, meaning, labels, values, total))
+        self.readings.register(_Readings(name, meaning, labels, values, total))
 
     def admit(self, outcome: str) -> None:
         """Count a request at the gate."""
@@ -134,7 +157,35 @@ class Metrics:
         :param accept: the media types that the reader takes: those of Prometheus or of OpenMetrics.
         """
         encode, media_type = choose_encoder(accept)
-        return encode(self.registry), media_type
+        return encode(
+            self.registry if self.others is None else _Together(self.registry, self.others)
+        ), media_type
+
+
+@frozen
+class _Together(Collector):
+    """What is counted here and by others, added up; of gauges of one name the greater counts."""
+
+    registry: CollectorRegistry
+    others: Callable[[], Iterable[Metric]]
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for metric in itertools.chain(self.registry.collect(), self.others()):
+            family = families.get(metric.name)
+            families[metric.name] = metric if family is None else _added(family, metric)
+        return families.values()
+
+
+def _added(one: Metric, other: Metric) -> Metric:
+    add = max if one.type == "gauge" else operator.add
+    samples = {(each.name, *sorted(each.labels.items())): each for each in one.samples}
+    for each in other.samples:
+        key = (each.name, *sorted(each.labels.items()))
+        known = samples.get(key)
+        samples[key] = each if known is None else known._replace(value=add(known.value, each.value))
+    one.samples = list(samples.values())
+    return one
 
 
 @frozen
@@ -186,6 +237,7 @@ class HttpMetrics:
                 "Requests being answered.",
                 ["handler"],
                 registry=registry,
+                multiprocess_mode="livesum",
             ),
             Counter(
                 "registry_http_requests",
@@ -284,7 +336,10 @@ class StorageMetrics:
             registry=registry,
         )
         uploads = Gauge(
-            "txregistry_upload_sessions_open", "Upload sessions that are being written to.", registry=registry
+            "txregistry_upload_sessions_open",
+            "Upload sessions that are being written to.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         return cls(
             {action: seconds.labels(driver, action) for action in ACTIONS},

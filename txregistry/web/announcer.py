@@ -24,7 +24,7 @@ from txregistry.events import (
     Target,
     references_of,
 )
-from txregistry.notify.service import Notifications
+from txregistry.notify.service import Teller
 from txregistry.reference import RepositoryName, Tag
 from txregistry.web.locations import Locations
 
@@ -43,7 +43,7 @@ class Announcer:
     :param bits: returns so many random bits.
     """
 
-    notifications: Notifications
+    notifications: Teller
     locations: Locations
     source: Source
     includes_references: bool

@@ -15,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from txregistry import errors
-from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, IStorageDriver
+from txregistry.interfaces import FileInfo, IFileReader, IFileWriter, IOneProcess, IStorageDriver
 from txregistry.paths import check
 from txregistry_sqlite.database import Database
 
@@ -35,7 +35,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> SQLiteDriver:
     return SQLiteDriver(Database(path), ThreadPool(1, 1, "txregistry-sqlite"), reactor)
 
 
-@implementer(IStorageDriver)
+@implementer(IStorageDriver, IOneProcess)
 class SQLiteDriver:
     """Files in one SQLite database.
 
