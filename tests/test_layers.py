@@ -42,6 +42,7 @@ FLOORS = {
         "front",
         "workers",
         "listening",
+        "records",
         "descriptors",
         "debug",
         "pages",

@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from txregistry.config.schema import Http
 from txregistry.config.values import address
@@ -51,10 +50,8 @@ def listen_tcp(
     for interface in _interfaces(parts.host, where):
         options = {"interface": interface, "backlog": _BACKLOG}
         try:
-            if context_factory is None:
-                return reactor.listenTCP(parts.port, factory, **options)  # type: ignore[no-any-return]
-            return reactor.listenSSL(  # type: ignore[no-any-return]
-                parts.port, factory, context_factory, **options
+            return reactor.listenTCP(  # type: ignore[no-any-return]
+                parts.port, _encrypting(factory, context_factory), **options
             )
         except CannotListenError as error:
             last = error
@@ -89,9 +86,18 @@ def listen_inherited(
             raise OSError(0, "it does not listen")
     except OSError as error:
         raise ConfigError("LISTEN_FDS", f"the socket cannot be used: {error.strerror}") from None
-    if context_factory is not None:
-        factory = TLSMemoryBIOFactory(context_factory, False, factory)
-    return reactor.adoptStreamPort(descriptor, family, factory)  # type: ignore[no-any-return]
+    return reactor.adoptStreamPort(  # type: ignore[no-any-return]
+        descriptor, family, _encrypting(factory, context_factory)
+    )
+
+
+def _encrypting(factory: Any, context_factory: Any) -> Any:
+    if context_factory is None:
+        return factory
+    # Imported where it is used, as the certificates are.
+    from txregistry.records import RecordsFactory
+
+    return RecordsFactory(context_factory, factory)
 
 
 def _interfaces(host: str, where: str) -> list[str]:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _log = Logger()
 
+#: OpenSSL's ``SSL_MODE_ENABLE_PARTIAL_WRITE``, which pyOpenSSL sets and does not name.
+_PARTIAL_WRITE = 1
 _VERSIONS = {"tls1.2": TLSVersion.TLSv1_2, "tls1.3": TLSVersion.TLSv1_3}
 _MODERN = [name for name in CIPHER_SUITES.values() if name]
 
@@ -101,6 +103,8 @@ def make_context(tls: Tls) -> SSL.Context:
         context.check_privatekey()
     except SSL.Error:
         raise ConfigError("http.tls.key", f"{tls.key} is not the key of {tls.certificate}") from None
+    # A call encrypts all that it is given, not one record of it (txregistry.records).
+    context.clear_mode(_PARTIAL_WRITE)
     _ask_for_certificate(context, tls.clientauth if roots else "")
     return context
 
