@@ -23,6 +23,7 @@ MINUTES ?= 60
 
 soak: $(READY)
 	sh tests/peers/install.sh
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python tests/run.py tests.soak
 
 lint: $(READY)

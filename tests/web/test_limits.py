@@ -146,7 +146,16 @@ class ProxyTests(SynchronousTestCase):
 
     def test_H13_nonsense(self) -> None:
         """What is no address ends the list, and nothing of it is taken for one."""
-        for text in ("unknown", "", "198.51.100.1:80", "_hidden", "1.2.3", "a" * 5000, "198.51.100.1,"):
+        for text in (
+            "unknown",
+            "",
+            "198.51.100.1:80",
+            "_hidden",
+            "1.2.3",
+            "a" * 5000,
+            "198.51.100.1,",
+            "::%9]",
+        ):
             self.assertEqual(self.client(of("10.0.0.1"), text), "10.0.0.1")
         self.assertEqual(self.client(of("10.0.0.1"), "198.51.100.1, nonsense, 10.0.0.2"), "10.0.0.2")
 

@@ -76,7 +76,8 @@ def _address(text: str) -> str | None:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     try:
-        return str(ipaddress.ip_address(text))
+        # A zone, which may be any text, means nothing to anyone else.
+        return None if "%" in text else str(ipaddress.ip_address(text))
     except ValueError:
         return None
 
