@@ -175,6 +175,8 @@ def timestamp(seconds: float) -> str:
 
 def escape(text: str) -> str:
     """Return the text with every character replaced that could make one line look like several."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNPRINTABLE.sub(_escaped, text)
 
 
@@ -194,7 +196,7 @@ def _text(static: Mapping[str, str]) -> Line:
     def line(event: LogEvent) -> str:
         parts = [timestamp(event["log_time"]), level_name(event), escape(message(event))]
         fields = {**static, **_fields(event)}
-        parts += [f"{_word(str(key))}={_word(_scalar_text(value))}" for key, value in fields.items()]
+        parts += [f"{_key(str(key))}={_scalar_word(value)}" for key, value in fields.items()]
         lines = [" ".join(part for part in parts if part)]
         lines += [f"    {escape(each)}" for each in _traceback(event).splitlines()]
         return "\n".join(lines) + "\n"
@@ -237,7 +239,9 @@ def _level(event: LogEvent) -> Any:
 
 def message(event: LogEvent) -> str:
     """Return what an event says."""
-    text = formatEvent(event)
+    text = _plain(event)
+    if text is None:
+        text = formatEvent(event)
     failure = event.get("log_failure")
     if not text and isinstance(failure, Failure):
         return failure.getErrorMessage()
@@ -262,10 +266,30 @@ def _traceback(event: LogEvent) -> str:
     return text
 
 
-def _scalar_text(value: object) -> str:
+def _plain(event: LogEvent) -> str | None:
+    """Return what Twisted would make of an event, for less; None where that takes more than filling in."""
+    template = event.get("log_format")
+    if not isinstance(template, str) or "()" in template or "log_flattened" in event:
+        return None
+    try:
+        return template.format_map(event)
+    except Exception:
+        # Twisted says what is wrong with it.
+        return None
+
+
+def _scalar_word(value: object) -> str:
+    if isinstance(value, str):
+        return _word(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else str(value)
+    return _word("" if value is None else str(value))
+
+
+@lru_cache(maxsize=256)
+def _key(text: str) -> str:
+    """Return a field's name; there are few."""
+    return _word(text)
 
 
 def _word(text: str) -> str:

@@ -125,7 +125,7 @@ class RegistrySite(Site):
             return
         method, uri = str(request.method, "ascii"), str(request.uri, "latin-1")
         # Whoever has an upload's state can go on with the upload.
-        uri = _STATE.sub("_state=...", uri)
+        uri = _STATE.sub("_state=...", uri) if "?" in uri else uri
         fields = {
             "http.request.id": request.id,
             "http.request.remoteaddr": self.client(request),
@@ -143,13 +143,11 @@ class RegistrySite(Site):
 
     def client(self, request: Any) -> str:
         """Return where a request comes from, as text: what the proxies say, or the other end's address and port."""
-        return self.proxies.client(request) if self.proxies else self.peer(request.transport)
+        return self.proxies.client(request) if self.proxies else _text(request.client)
 
     def peer(self, transport: Any) -> str:
         """Return the address and port at the other end, as text."""
-        address: IAddress = transport.getPeer()
-        host, port = getattr(address, "host", None), getattr(address, "port", None)
-        return "unix" if host is None else f"{host}:{port}"
+        return _text(transport.getPeer())
 
     def lost(self, channel: TrackedChannel) -> None:
         """Forget a connection that ended."""
@@ -191,3 +189,8 @@ class RegistrySite(Site):
     def _cut(self, channels: Iterable[TrackedChannel]) -> None:
         for channel in list(channels):
             channel.transport.abortConnection()
+
+
+def _text(address: IAddress) -> str:
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    return "unix" if host is None else f"{host}:{port}"
