@@ -58,6 +58,48 @@ def listen_tcp(
     raise _cannot_listen(where, addr, last)
 
 
+def share_tcp(addr: str, count: int, where: str) -> list[socket.socket]:
+    """Return sockets that listen on one address of TCP, over which the kernel spreads connections evenly.
+
+    :param addr: ``host:port`` or ``:port``.
+    :param where: the configuration's key that named it.
+    :raises txregistry.errors.ConfigError: that cannot be done.
+    """
+    parts = address(addr)
+    last = CannotListenError(None, None, None)
+    for interface in _interfaces(parts.host, where):
+        found: list[socket.socket] = []
+        try:
+            family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+            with _bound(family, (interface, parts.port), shared=False) as first:
+                # Another server was not let in with it; the sockets of this one now are.
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                for _ in range(count):
+                    found.append(_bound(family, first.getsockname()[:2], shared=True))
+            for one in found:
+                one.listen(_BACKLOG)
+                one.setblocking(False)
+        except OSError as error:
+            for one in found:
+                one.close()
+            last = CannotListenError(interface, parts.port, error)
+        else:
+            return found
+    raise _cannot_listen(where, addr, last)
+
+
+def _bound(family: int, place: tuple[str, int], shared: bool) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        one.bind(place)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
 def listen_unix(reactor: Any, path: str, factory: Any, where: str) -> IListeningPort:
     """Listen on a Unix socket, taking the place of one that a dead process left.
 

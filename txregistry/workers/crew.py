@@ -1,15 +1,16 @@
 """The crew: the process that was started, which has others answer requests and does what is to be done once.
 
-It holds the socket and never accepts from it.  Each worker is a process of its own, started anew with that socket,
-the file of shared locks and one end of a line; whichever accepts a connection has it.  One that ends before its time
-is replaced, at once the first time and then later and later.
+It holds the sockets and never accepts from them: of TCP one for each worker, all on one address (``SO_REUSEPORT``),
+since the kernel spreads connections evenly over these and not over the processes that share one.  Each worker is a
+process of its own, started anew with all of them, the file of shared locks and one end of a line.  One that ends
+before its time is replaced, at once the first time and then later and later; until then others accept what comes
+to its socket.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from txregistry.config.schema import Config
 from txregistry.core import Share
 from txregistry.debug import Answer
 from txregistry.health.condition import Condition
-from txregistry.listening import listen
+from txregistry.listening import listen, share_tcp
 from txregistry.logs import Output
 from txregistry.notify.entries import Entry
 from txregistry.notify.service import Notifications
@@ -36,6 +37,7 @@ from txregistry.telemetry.metrics import Metrics
 from txregistry.workers import messages
 from txregistry.workers.figures import CrewFigures, CrewProcesses
 from txregistry.workers.line import Line, adopt
+from txregistry.workers.process import start_process
 
 _log = Logger()
 
@@ -49,15 +51,6 @@ _SILENCE = 10.0
 _ADOPTION = 30.0
 #: Seconds that it may take to end when its last request has.
 _GRACE = 15.0
-#: Of no use to those who are not whom they were meant for.
-_NOT_PASSED_ON = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-)
 
 
 @mutable(eq=False)
@@ -84,6 +77,8 @@ class Worker(ProcessProtocol):
     ended: Deferred[None] | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
     _quick: int = field(default=0, init=False)
+    _leaving: bool = field(default=False, init=False)
+    _covers: list[int] = field(factory=list, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -103,13 +98,14 @@ class Worker(ProcessProtocol):
             return
         finally:
             theirs.close()
-        self.pid = process.pid
+        self.pid, self._leaving = process.pid, False
         self.line = Line(self._answer, lambda: None)
         adopt(crew.reactor, self.line, ours)
         self.line.begin(
             messages.Start(
                 self.number,
                 crew.count,
+                crew.sockets,
                 crew.config,
                 crew.share.secret,
                 crew.share.source,
@@ -119,17 +115,24 @@ class Worker(ProcessProtocol):
         )
 
     def stop(self) -> None:
-        """Have it end, when it has answered what is under way."""
-        if self.line is not None:
+        """Have it end: when it has answered what is under way, or at once if it has not begun to answer."""
+        if self.line is not None and (self.listens or self._leaving):
             Deferred.fromCoroutine(self._ask_quietly(self.line, messages.Stop()))
+        else:
+            self._give_up()
+
+    def cover(self, sockets: list[int]) -> None:
+        """Have it accept from the sockets of workers that do not, and from those alone."""
+        if self.line is not None and sockets != self._covers:
+            self._covers = sockets
+            Deferred.fromCoroutine(self._ask_quietly(self.line, messages.Cover(sockets)))
 
     def hurry(self) -> None:
         """Have it end without waiting for what is under way."""
         if self.line is not None:
             Deferred.fromCoroutine(self._ask_quietly(self.line, messages.Hurry()))
 
-    def give_up(self) -> None:
-        """End it before it has begun to answer."""
+    def _give_up(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -158,8 +161,9 @@ class Worker(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Note the end of the process, and replace it unless it was wanted."""
         pid, self.pid, self.line = self.pid, None, None
-        self.listens = False
+        self.listens, self._covers = False, []
         self.crew.figures.end(self.number)
+        self.crew.spread()
         if not self.crew.stopping:
             status: Any = reason.value
             how = f"status {status.exitCode}" if status.signal is None else f"signal {status.signal}"
@@ -195,9 +199,10 @@ class Worker(ProcessProtocol):
             self.variables = message.variables
             crew.figures.note(self.number, message.families)
         elif isinstance(message, messages.Listening):
-            self.listens = True
-            _log.info("worker {number} answers requests: process {pid}", number=self.number, pid=self.pid)
-            crew.listening()
+            self.listens, self._leaving = message.listens, not message.listens
+            if self.listens:
+                _log.info("worker {number} answers requests: process {pid}", number=self.number, pid=self.pid)
+            crew.spread()
         return crew.state()
 
 
@@ -226,6 +231,7 @@ class Crew:
     stopping: bool = field(default=False, init=False)
     _workers: list[Worker] = field(init=False)
     _port: Any = field(default=None, init=False)
+    _sockets: list[socket.socket] = field(factory=list, init=False)
     _condition: Condition = field(factory=Condition, init=False)
     _locks: int = field(default=-1, init=False)
     _log_descriptor: int | None = field(default=1, init=False)
@@ -252,10 +258,15 @@ class Crew:
 
     def open(self) -> None:
         """See :class:`~txregistry.front.Front`."""
-        port: Any = listen(self.reactor, self.config.http, Factory(), inherited=self._supervisor.has_socket)
-        # Others accept what comes; until they do it waits.
-        port.stopReading()
-        self._port = port
+        http, inherited = self.config.http, self._supervisor.has_socket
+        # What comes before there is a worker to accept it waits.
+        if http.net == "tcp" and not inherited:
+            self._sockets = share_tcp(http.addr, self.count, "http.addr")
+        else:
+            # A socket of which there can be one alone is shared, though not evenly.
+            self._port = listen(self.reactor, http, Factory(), inherited=inherited)
+            self._port.stopReading()
+            self._sockets = [self._port.socket]
         self._locks = make_shared_file()
         self.reactor.callWhenRunning(self._start)
 
@@ -274,14 +285,12 @@ class Crew:
         self.stopping = True
         if self._watching.running:
             self._watching.stop()
-        port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+        for one in self._sockets:
+            one.close()
         for worker in self._workers:
-            if worker.listens:
-                worker.stop()
-            else:
-                worker.give_up()
+            worker.stop()
         deadline = self.reactor.callLater(seconds + _GRACE, self._kill)
         await DeferredList([one.ended for one in self._workers if one.ended is not None])
         if deadline.active():
@@ -296,6 +305,11 @@ class Crew:
 
     # What workers ask for.
 
+    @property
+    def sockets(self) -> int:
+        """How many sockets there are: one for each worker, or one for all."""
+        return len(self._sockets)
+
     def now(self) -> float:
         """Return the time, in seconds."""
         seconds: float = self.reactor.seconds()
@@ -306,28 +320,9 @@ class Crew:
 
         :param line: the descriptor of its end of the line.
         """
-        assert self._port is not None
-        environ = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        # It finds what this process found, and nothing in the directory that it happens to be started in.
-        environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            return self.reactor.spawnProcess(
-                worker,
-                sys.executable,
-                [sys.executable, "-P", "-m", "txregistry.workers"],
-                env=environ,
-                childFDs={
-                    0: nothing,
-                    1: nothing if self._log_descriptor is None else self._log_descriptor,
-                    2: 2,
-                    messages.LINE: line,
-                    messages.PORT: self._port.fileno(),
-                    messages.LOCKS: self._locks,
-                },
-            )
-        finally:
-            os.close(nothing)
+        given = {messages.LINE: line, messages.LOCKS: self._locks}
+        given |= {messages.SOCKETS + place: one.fileno() for place, one in enumerate(self._sockets)}
+        return start_process(self.reactor, worker, self._log_descriptor, given)
 
     def state(self) -> messages.State:
         """Return how the registry is."""
@@ -346,8 +341,14 @@ class Crew:
         for one in entries:
             self._notifications.keep_soon(one)
 
-    def listening(self) -> None:
-        """Note that a worker answers requests."""
+    def spread(self) -> None:
+        """Have those who accept connections do so for those who do not."""
+        if self.stopping:
+            return
+        accepting = [one for one in self._workers if one.listens]
+        idle = [one.number - 1 for one in self._workers if not one.listens and self.sockets > 1]
+        for place, worker in enumerate(accepting):
+            worker.cover(idle[place :: len(accepting)])
         if self._ready is not None and all(one.listens for one in self._workers):
             ready, self._ready = self._ready, None
             ready.callback(None)

@@ -11,8 +11,8 @@ from txregistry.config.schema import Config
 from txregistry.events import Source
 from txregistry.notify.entries import Entry
 
-#: The descriptors that a worker is started with, beside the usual three.
-LINE, PORT, LOCKS = 3, 4, 5
+#: The descriptors that a worker is started with, beside the usual three; sockets are from the last one on.
+LINE, LOCKS, SOCKETS = 3, 4, 5
 
 
 class _Message(Struct, frozen=True, tag=True):
@@ -24,6 +24,7 @@ class Start(_Message, frozen=True):
 
     :param number: which worker it is, from 1.
     :param workers: of how many.
+    :param sockets: how many it is given: one for each worker, or one for all.
     :param config: what it is to do.
     :param secret: what uploads' addresses are signed with.
     :param source: what events say of where they happened.
@@ -33,6 +34,7 @@ class Start(_Message, frozen=True):
 
     number: int
     workers: int
+    sockets: int
     config: Config
     secret: bytes
     source: Source
@@ -44,6 +46,15 @@ class Adopt(_Message, frozen=True):
     """To a worker: another configuration, which the crew has found good.  It says what is wrong, or nothing."""
 
     config: Config
+
+
+class Cover(_Message, frozen=True):
+    """To a worker: accept from these sockets too, whose workers do not, and from no others but its own.
+
+    :param sockets: their numbers, from 0.
+    """
+
+    sockets: list[int]
 
 
 class Stop(_Message, frozen=True):
@@ -90,7 +101,9 @@ class Report(_Message, frozen=True):
 
 
 class Listening(_Message, frozen=True):
-    """From a worker: it answers requests.  This is answered with a :class:`State`."""
+    """From a worker: whether it accepts connections.  This is answered with a :class:`State`."""
+
+    listens: bool
 
 
 class Tell(_Message, frozen=True):
@@ -103,7 +116,7 @@ class Tell(_Message, frozen=True):
     soon: bool = False
 
 
-Message: TypeAlias = Start | Adopt | Stop | Hurry | Threads | Report | Listening | Tell
+Message: TypeAlias = Start | Adopt | Cover | Stop | Hurry | Threads | Report | Listening | Tell
 
 
 class Ask(Struct, frozen=True, tag=True):

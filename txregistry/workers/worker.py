@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import field, mutable
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -179,6 +181,10 @@ class Reporting(Service):
         super().startService()
         self._reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._begin()))
 
+    def leave(self) -> None:
+        """Say that no more connections are accepted."""
+        Deferred.fromCoroutine(self._say(messages.Listening(False)))
+
     def stopService(self) -> Deferred[None]:
         """Report for the last time."""
         super().stopService()
@@ -187,7 +193,7 @@ class Reporting(Service):
         return Deferred.fromCoroutine(self._report())
 
     async def _begin(self) -> None:
-        await self._say(messages.Listening())
+        await self._say(messages.Listening(True))
         if self.running:
             self._looping.start(INTERVAL)
 
@@ -213,14 +219,53 @@ class _LocksService(Service):
         self._locks.close()
 
 
-class _NamedPort:
-    """A port of a Unix socket, whose name is not this worker's to remove."""
+class Ports:
+    """The sockets that a worker was given, and those of them from which it accepts.
 
-    def __init__(self, port: Any) -> None:
-        self._port = port
+    :param reactor: what it runs on.
+    :param start: what the crew said.
+    :param factory: makes what serves connections.
+    :param context_factory: the TLS certificate and rules; None for none.
+    """
 
-    def stopListening(self) -> None:
-        self._port.stopReading()
+    def __init__(self, reactor: Any, start: messages.Start, factory: Any, context_factory: Any) -> None:
+        self._reactor = reactor
+        self._factory = factory
+        self._context_factory = context_factory
+        self._given = start.sockets
+        self._own = (start.number - 1) % start.sockets
+        # The name of a Unix socket, which Twisted would remove with the port, is not this worker's.
+        self._named = start.config.http.net == "unix"
+        self._open: dict[int, Any] = {self._own: self._listen(self._own)}
+
+    def cover(self, sockets: Sequence[int]) -> None:
+        """Accept from these, too, and from no others but its own."""
+        if not self._open:
+            return
+        for number in {*sockets} - {*self._open}:
+            self._open[number] = self._listen(number)
+        for number in {*self._open} - {*sockets, self._own}:
+            maybeDeferred(self._open.pop(number).stopListening)
+
+    async def stop(self) -> None:
+        """Accept no more."""
+        ports, self._open = self._open, {}
+        for port in ports.values():
+            if self._named:
+                port.stopReading()
+            else:
+                await maybeDeferred(port.stopListening)
+        for number in range(self._given):
+            os.close(messages.SOCKETS + number)
+
+    def stopListening(self) -> Deferred[None]:
+        """See :class:`twisted.internet.interfaces.IListeningPort`."""
+        return Deferred.fromCoroutine(self.stop())
+
+    def _listen(self, number: int) -> Any:
+        return listen_inherited(
+            self._reactor, self._factory, self._context_factory, messages.SOCKETS + number
+        )
 
 
 @mutable(eq=False)
@@ -237,6 +282,8 @@ class Duty:
     _output: Output
     service: RegistryService = field(init=False)
     line: Line = field(init=False)
+    _reporting: Reporting = field(init=False)
+    _ports: Ports | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         reactor, start = self._reactor, self._start
@@ -255,8 +302,8 @@ class Duty:
         front = SiteFront(reactor, core.site, config.http.tls, self._listen, None)
         variables = pages.process_variables(core.lag)
         del variables["cmdline"]
-        reporting = Reporting(reactor, self.line, condition, variables, telemetry.metrics)
-        parts = [_LocksService(locks), reporting, *core.parts, notifications]
+        self._reporting = Reporting(reactor, self.line, condition, variables, telemetry.metrics)
+        parts = [_LocksService(locks), self._reporting, *core.parts, notifications]
         self.service = RegistryService(reactor, core, front, notifications, Supervisor({}, reactor), parts)
 
     def begin(self, end: socket.socket) -> None:
@@ -265,13 +312,13 @@ class Duty:
         :param end: this end of the line.
         """
         self.service.startService()
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._reporting.leave)
         self._reactor.addSystemEventTrigger("before", "shutdown", self.service.stopService)
         adopt(self._reactor, self.line, end)
 
     def _listen(self, factory: Any, context_factory: Any) -> Any:
-        port = listen_inherited(self._reactor, factory, context_factory, messages.PORT)
-        os.close(messages.PORT)
-        return _NamedPort(port) if self._start.config.http.net == "unix" else port
+        self._ports = Ports(self._reactor, self._start, factory, context_factory)
+        return self._ports
 
     async def _answer(self, message: messages.Message) -> Any:
         if isinstance(message, messages.Adopt):
@@ -285,13 +332,16 @@ class Duty:
         elif isinstance(message, messages.Stop):
             # Not before this is answered.
             self._reactor.callLater(0, self._stop)
+        elif isinstance(message, messages.Cover):
+            if self._ports is not None:
+                self._ports.cover(message.sockets)
         elif isinstance(message, messages.Hurry):
             self.service.hurry()
         return None
 
     def _stop(self) -> None:
         # It may have been sent a signal that said so, too.
-        if self.service.running:
+        with suppress(ReactorNotRunning):
             self._reactor.stop()
 
     def _abandoned(self) -> None:
