@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: serve test peers soak lint types benchmark docs clean
+.PHONY: serve test peers soak lint types audit benchmark docs clean
 
 # A registry on http://127.0.0.1:5000, its data under ./data.
 serve: $(READY)
@@ -34,6 +34,12 @@ types: $(READY)
 	$(BIN)/mypy
 	MYPYPATH=drivers/txregistry-sqlite $(BIN)/mypy --config-file pyproject.toml -p txregistry_sqlite
 	MYPYPATH=drivers/txregistry-s3 $(BIN)/mypy --config-file pyproject.toml -p txregistry_s3
+
+# Bandit's findings are answered in pyproject.toml, or where they are.
+audit: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[audit]'
+	$(BIN)/bandit -q -c pyproject.toml -r txregistry drivers
+	$(BIN)/python tests/audit.py
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks

@@ -294,7 +294,7 @@ class OutboxDatabase:
         else:
             state = SET_ASIDE if note.set_aside else WAITING
             self._connection.execute(
-                f"UPDATE deliveries SET state = ?, tries = ?, problem = ? {where}",  # noqa: S608 (our own words)
+                f"UPDATE deliveries SET state = ?, tries = ?, problem = ? {where}",  # nosec B608 # noqa: S608 (our own words)
                 (state, note.tries, note.problem, note.endpoint, note.event),
             )
 
