@@ -20,20 +20,22 @@ from txregistry.objects.store import IBody
 #: Bytes of an answer that may wait to be read, before the store is made to wait.
 _HIGH = 1024 * 1024
 _LOW = 256 * 1024
+#: Bytes of a body that are written in one go: between two of them it can be seen that it goes on.
+_SLICE = 256 * 1024
 
 
 @implementer(IBodyProducer)
 class PiecesProducer:
     """Sends pieces of bytes, one after the other, as the connection takes them.
 
-    :param pieces: the body; not copied.
+    :param pieces: the body; not copied as a whole.
     :param progress: called whenever some of it was taken.
     """
 
     def __init__(self, pieces: Sequence[bytes], progress: Callable[[], None]) -> None:
         self._pieces = pieces
         self._progress = progress
-        self._next = 0
+        self._next = self._at = 0
         self._paused = False
         self._done: Deferred[None] = Deferred()
         self._consumer: IConsumer | None = None
@@ -66,8 +68,11 @@ class PiecesProducer:
                 self._done.callback(None)
                 return
             piece = self._pieces[self._next]
-            self._next += 1
-            self._consumer.write(piece)
+            part = piece[self._at : self._at + _SLICE]
+            self._at += len(part)
+            if self._at == len(piece):
+                self._next, self._at = self._next + 1, 0
+            self._consumer.write(part)
 
 
 @implementer(IBody)
@@ -180,6 +185,12 @@ def named(error: BaseException | None) -> str:
     reasons = getattr(error, "reasons", None)
     if isinstance(reasons, list):
         return ", ".join(named(reason.value) for reason in reasons)
-    if isinstance(error, CancelledError):
-        return "given up"
     return type(error).__name__
+
+
+def is_cancelled(error: BaseException | None) -> bool:
+    """Say whether a request failed because it was cancelled; Twisted's client wraps that, too."""
+    reasons = getattr(error, "reasons", None)
+    if isinstance(reasons, list):
+        return any(is_cancelled(reason.value) for reason in reasons)
+    return isinstance(error, CancelledError)

@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS, IResponse
 
 from txregistry import errors
-from txregistry.objects.bodies import PiecesProducer, StreamBody, named
+from txregistry.objects.bodies import PiecesProducer, StreamBody, is_cancelled, named
 from txregistry.objects.retries import Retries
 
 T = TypeVar("T")
@@ -113,6 +113,7 @@ class Transport:
     :param retries: when a request is sent again.
     :param policy: which TLS certificates will do; by default those of the system's authorities.
     :param is_passing: whether an answer, beside those whose status says so, tells of trouble that may pass.
+    :param patience: seconds for which neither a byte of a request may leave nor one of its answer come.
     """
 
     def __init__(
@@ -121,10 +122,12 @@ class Transport:
         retries: Retries,
         policy: IPolicyForHTTPS | None = None,
         is_passing: Callable[[Answer], bool] = lambda answer: False,
+        patience: float = PATIENCE,
     ) -> None:
         self._reactor = reactor
         self._retries = retries
         self._is_passing = is_passing
+        self._patience = patience
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = _AT_ONCE
         self._pool.cachedConnectionTimeout = _KEPT  # type: ignore[assignment]
@@ -141,14 +144,18 @@ class Transport:
     async def close(self) -> None:
         """Close the connections that nothing uses."""
         # What has just been answered comes back to the pool in this turn.
-        await deferLater(self._reactor, 0, lambda: None)
+        await self.sleep(0)
         await self._pool.closeCachedConnections()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await deferLater(self._reactor, seconds, lambda: None)
 
     async def ask(
         self,
         path: str,
         prepare: Prepare,
-        patience: float = PATIENCE,
+        patience: float | None = None,
         once: bool = False,
         limit: int = _LONGEST,
         wrong: Callable[[Answer], str | None] = lambda answer: None,
@@ -157,7 +164,7 @@ class Transport:
 
         :param path: what it is about, for errors.
         :param prepare: makes it, for each try.
-        :param patience: seconds for which neither a byte of the request may leave nor one of the answer come.
+        :param patience: another one than usual.
         :param once: do not try again.
         :param limit: bytes of the answer that are read.
         :param wrong: says why an answer cannot be right, so that another is asked for; None if it can.
@@ -168,7 +175,7 @@ class Transport:
         async def attempt(tries: int) -> Answer:
             await self._slots.acquire()
             try:
-                stream = await self._send(path, await prepare(), patience)
+                stream = await self._send(path, await prepare(), patience or self._patience)
                 content = await _content(stream, limit)
             finally:
                 self._slots.release()
@@ -180,7 +187,7 @@ class Transport:
 
         return await self._persistently(path, attempt, once)
 
-    async def open(self, path: str, prepare: Prepare, patience: float = PATIENCE) -> Stream:
+    async def open(self, path: str, prepare: Prepare) -> Stream:
         """Send a request, and return its answer when the head of it is there; as :meth:`ask` otherwise.
 
         What happens to the body from then on is not tried again here.
@@ -191,7 +198,7 @@ class Transport:
         async def attempt(tries: int) -> Stream:
             await self._slots.acquire()
             try:
-                stream = await self._send(path, await prepare(), patience)
+                stream = await self._send(path, await prepare(), self._patience)
                 if stream.status < 400:
                     return stream
                 content = await _content(stream, _LONGEST)
@@ -235,7 +242,7 @@ class Transport:
         _log.debug(
             "{path}: {reason}; trying again in {seconds:.2f} s", path=path, reason=reason, seconds=seconds
         )
-        await deferLater(self._reactor, seconds, lambda: None)
+        await self.sleep(seconds)
 
     async def _send(self, path: str, request: Request, patience: float) -> Stream:
         given_up = False
@@ -259,13 +266,13 @@ class Transport:
                 request.method.encode("ascii"), request.url.encode("ascii"), headers, producer
             )
             response: IResponse = await asking
-        except CancelledError:
-            if not given_up:
-                raise
-            raise errors.StorageUnavailable(path, f"no answer within {patience:g} s") from None
-        except Exception as error:
-            reason = f"no answer within {patience:g} s" if given_up else named(error)
-            raise errors.StorageUnavailable(path, reason) from error
+        except (CancelledError, Exception) as error:
+            if given_up:
+                raise errors.StorageUnavailable(path, f"no answer within {patience:g} s") from error
+            if is_cancelled(error):
+                # Whoever waited is gone: this is not to be tried again.
+                raise CancelledError from error
+            raise errors.StorageUnavailable(path, named(error)) from error
         finally:
             if late.active():
                 late.cancel()

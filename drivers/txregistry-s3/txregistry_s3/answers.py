@@ -12,6 +12,7 @@ from txregistry.objects.transport import Answer
 #: Codes that say nothing about a second try, whatever the status (Amazon S3, "Error responses").
 PASSING = frozenset(
     {
+        "BadDigest",
         "ConditionalRequestConflict",
         "ExpiredToken",
         "ExpiredTokenException",
@@ -19,6 +20,7 @@ PASSING = frozenset(
         "OperationAborted",
         "RequestTimeout",
         "ServiceUnavailable",
+        "XAmzContentSHA256Mismatch",
         "SlowDown",
     }
 )
@@ -36,7 +38,7 @@ def code_of(content: bytes) -> str:
     return (root.findtext("Code") or "") if root.tag == "Error" else ""
 
 
-def wrong_copy(answer: Answer, root: str) -> str | None:
+def wrong_answer(answer: Answer, root: str) -> str | None:
     """Say what is wrong with an answer that may be an error though its status is 200; None if nothing is.
 
     :param root: the name of the element that a good one has.

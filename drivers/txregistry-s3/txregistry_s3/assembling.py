@@ -15,7 +15,7 @@ from txregistry import errors
 from txregistry.objects.documents import document
 from txregistry.objects.store import Piece
 from txregistry.objects.turns import uncancelled
-from txregistry_s3.answers import wrong_copy
+from txregistry_s3.answers import wrong_answer
 from txregistry_s3.bucket import Bucket
 
 _log = Logger()
@@ -27,6 +27,8 @@ _AT_ONCE = 48
 #: Seconds that the store may copy, and put an object together, without a word.
 _COPYING = 60.0
 _COMPLETING = 120.0
+#: Seconds after which what was given up should have ended.
+_STRAGGLING = 1.0
 
 
 @frozen
@@ -80,7 +82,7 @@ class Assembling:
             "PUT",
             headers={**self.bucket.making, **self.from_(source), "x-amz-metadata-directive": "REPLACE"},
             patience=_COPYING,
-            wrong=lambda answer: wrong_copy(answer, "CopyObjectResult"),
+            wrong=lambda answer: wrong_answer(answer, "CopyObjectResult"),
         )
 
     async def assemble(self, path: str, pieces: Sequence[Piece]) -> None:
@@ -97,7 +99,13 @@ class Assembling:
         finally:
             if not done:
                 # Whoever waited may be gone; what was begun must not stay.
-                await uncancelled(self.abort(path, upload))
+                await uncancelled(self._abandon(path, upload))
+
+    async def _abandon(self, path: str, upload: str) -> None:
+        """Abort what was begun, twice: a part that was still being copied may come after the first time."""
+        await self.abort(path, upload)
+        await self.bucket.transport.sleep(_STRAGGLING)
+        await self.abort(path, upload)
 
     async def abort(self, path: str, upload: str) -> None:
         """Remove the parts of an object that was not completed."""
@@ -144,7 +152,7 @@ class Assembling:
                 {"partNumber": str(number), "uploadId": upload},
                 headers,
                 patience=_COPYING,
-                wrong=lambda answer: wrong_copy(answer, "CopyPartResult"),
+                wrong=lambda answer: wrong_answer(answer, "CopyPartResult"),
             )
         except errors.PathUnknown:
             raise errors.PathUnknown(part.path) from None
@@ -165,7 +173,7 @@ class Assembling:
                 [ElementTree.tostring(root)],
                 patience=_COMPLETING,
                 # A status of 200 is sent before the work is done, and says nothing of how it ended.
-                wrong=lambda answer: wrong_copy(answer, "CompleteMultipartUploadResult"),
+                wrong=lambda answer: wrong_answer(answer, "CompleteMultipartUploadResult"),
             )
         except (errors.PathUnknown, errors.StorageFault) as error:
             # A first try may have come through, whose answer did not.

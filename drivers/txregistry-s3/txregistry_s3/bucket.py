@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from txregistry.objects.transport import PATIENCE, Answer, Prepare, Request, Stream, Transport
+from txregistry.objects.transport import Answer, Prepare, Request, Stream, Transport
 from txregistry_s3.answers import refuse
 from txregistry_s3.credentials import Signers
 from txregistry_s3.options import Options
@@ -48,7 +48,7 @@ class Bucket:
         pieces: Sequence[bytes] = (),
         *,
         of_bucket: bool = False,
-        patience: float = PATIENCE,
+        patience: float | None = None,
         once: bool = False,
         wrong: object = None,
     ) -> Answer:

@@ -15,7 +15,7 @@ from txregistry.objects.certificates import Unverified
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
 from txregistry.objects.threads import threads_of
-from txregistry.objects.transport import Answer, Transport
+from txregistry.objects.transport import PATIENCE, Answer, Transport
 from txregistry.objects.writer import InThread, Sizes
 from txregistry_s3.answers import EXPIRED, PASSING, code_of
 from txregistry_s3.bucket import Bucket
@@ -39,10 +39,18 @@ def make(options: Mapping[str, Any], reactor: Any, **more: Any) -> ObjectDriver:
     return ObjectDriver(store, reactor, run, prunes=True, **{"sizes": Sizes(chosen.chunksize), **more})
 
 
-def make_bucket(options: Options, reactor: Any, run: InThread) -> Bucket:
+def make_bucket(
+    options: Options,
+    reactor: Any,
+    run: InThread,
+    retries: Retries | None = None,
+    patience: float = PATIENCE,
+) -> Bucket:
     """Return the bucket that options name.
 
     :param run: where what blocks is done.
+    :param retries: when a request is sent again.
+    :param patience: seconds for which nothing may move.
     """
     fixed = None
     if options.accesskey:
@@ -61,9 +69,10 @@ def make_bucket(options: Options, reactor: Any, run: InThread) -> Bucket:
 
     transport = Transport(
         reactor,
-        Retries(random.random),
+        retries or Retries(random.random),
         Unverified() if options.skipverify else None,
         is_passing,
+        patience,
     )
     agent = options.useragent or f"txregistry/{__version__}"
     return Bucket(options, transport, Signing(Address.of(options), options.v4auth, agent), signers)

@@ -29,9 +29,9 @@ from txregistry.objects.store import (
     PastEnd,
     Piece,
 )
-from txregistry.objects.transport import PATIENCE, Answer, Refused, Stream, date, header
+from txregistry.objects.transport import Answer, Refused, Stream, date, header
 from txregistry.objects.writer import InThread
-from txregistry_s3.answers import code_of, moment, refuse, wrong_copy
+from txregistry_s3.answers import code_of, moment, refuse, wrong_answer
 from txregistry_s3.assembling import Assembling
 from txregistry_s3.bucket import Bucket, md5_of
 
@@ -155,7 +155,7 @@ class S3Store:
             "x-amz-metadata-directive": "REPLACE",
         }
         answer = await self.bucket.ask(
-            path, "PUT", {}, headers, wrong=lambda answer: wrong_copy(answer, "CopyObjectResult")
+            path, "PUT", {}, headers, wrong=lambda answer: wrong_answer(answer, "CopyObjectResult")
         )
         return moment(document(path, answer.content).findtext("LastModified"))
 
@@ -171,7 +171,7 @@ class S3Store:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
         if len(paths) == 1:
             try:
-                await self.bucket.ask(paths[0], "DELETE", once=once, patience=_DELETING if once else PATIENCE)
+                await self.bucket.ask(paths[0], "DELETE", once=once, patience=_DELETING if once else None)
             except errors.PathUnknown:
                 return
         elif paths:
@@ -193,10 +193,14 @@ class S3Store:
             query["continuation-token"] = token
         elif after:
             query["start-after"] = self.bucket.key(after)
-        answer = await self.bucket.ask(prefix, "GET", query, of_bucket=True)
+        answer = await self.bucket.ask(
+            prefix,
+            "GET",
+            query,
+            of_bucket=True,
+            wrong=lambda answer: wrong_answer(answer, "ListBucketResult"),
+        )
         root = document(prefix, answer.content)
-        if root.tag != "ListBucketResult":
-            raise errors.StorageUnavailable(prefix, "the answer is no listing")
         found = [
             Found(
                 self.bucket.path(unquote(entry.findtext("Key") or "")),
@@ -247,7 +251,7 @@ class S3Store:
             [body],
             of_bucket=True,
             once=once,
-            wrong=lambda answer: wrong_copy(answer, "DeleteResult"),
+            wrong=lambda answer: wrong_answer(answer, "DeleteResult"),
         )
         for error in document(paths[0], answer.content).iterfind("Error"):
             code = error.findtext("Code") or ""
