@@ -62,7 +62,9 @@ class IFileWriter(Interface):
         """
 
     def sync() -> Awaitable[None]:
-        """Return when all that was written would survive a loss of power.  The file's time is then the present.
+        """Return when what was written would survive a loss of power.  The file's time is then the present.
+
+        The name that a new file has may not: it is moved to where it is to last.
 
         :raises txregistry.errors.StorageError: it would not.  The file must then be dropped; a second
             ``sync`` proves nothing.
@@ -205,6 +207,13 @@ class IBatching(Interface):
         """Return the result of *work*, which awaits one call of this driver after the other.
 
         Cancelling this does not stop *work* once a thread has it.
+        """
+
+    def durably(work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Return the result of *work*, a part of a batch, when all that it changes would survive a loss of power.
+
+        Meanwhile it may be that none of it would, or a part, in no order: that is what makes it quicker.  *work*
+        awaits this driver only.
         """
 
 

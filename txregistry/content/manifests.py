@@ -19,7 +19,7 @@ from txregistry.content.tags import Tags
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
 from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
-from txregistry.storage.batches import together, uncancelled
+from txregistry.storage.batches import durably, together, uncancelled
 from txregistry.validation import Rules
 
 _log = Logger()
@@ -211,18 +211,25 @@ class Manifests:
         needed = await self._require_references(name, parsed)
         link, path = layout.revision_link(name, digest), layout.blob_data(digest)
         is_new = await self.links.read(link) is None
-        await self.links.driver.write(path, parsed.content)
-        if parsed.subject is not None:
-            # Before the link: an entry without one is not listed, a manifest without an entry never would be.
-            await self.referrers.add(name, parsed.subject, parsed.referrer(digest))
-        await self.links.write(link, digest)
+        await durably(self.links.driver, self._place(name, parsed, digest))
         gone = await self._gone({digest: [path], **needed})
         if gone:
             # A collection was faster than this; no one has been told of the manifest.
             if is_new:
                 await self.links.delete(link)
             raise errors.ManifestBlobUnknown([str(one) for one in gone])
-        for tag in pointed:
+        # What tags point to is durable by now: one that is moved must not be lost.
+        await durably(self.links.driver, self._point(name, pointed, digest))
+
+    async def _place(self, name: RepositoryName, parsed: manifest.Manifest, digest: Digest) -> None:
+        await self.links.driver.write(layout.blob_data(digest), parsed.content)
+        if parsed.subject is not None:
+            # Before the link: an entry without one is not listed, a manifest without an entry never would be.
+            await self.referrers.add(name, parsed.subject, parsed.referrer(digest))
+        await self.links.write(layout.revision_link(name, digest), digest)
+
+    async def _point(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
+        for tag in tags:
             await self.tags.point(name, tag, digest)
 
     async def _current(self, name: RepositoryName, reference: Tag | Digest) -> Digest | None:

@@ -23,7 +23,7 @@ from txregistry.content.links import InThread, Links
 from txregistry.digest import CANONICAL, Digest, Digester
 from txregistry.interfaces import IFileWriter, IStorageDriver
 from txregistry.reference import RepositoryName
-from txregistry.storage.batches import leave, together, uncancelled
+from txregistry.storage.batches import durably, leave, together, uncancelled
 
 _log = Logger()
 
@@ -232,7 +232,7 @@ class UploadSession:
         return await together(self.uploads.driver, self._commit(digest))
 
     async def _commit(self, digest: Digest) -> Blob:
-        driver, path, size = self.uploads.driver, layout.blob_data(digest), self.offset
+        size = self.offset
         try:
             if not await self._verify(digest):
                 raise errors.DigestInvalid({"digest": str(digest)})
@@ -240,8 +240,7 @@ class UploadSession:
             # Whoever asks from here on, after a crash too, is told that there is no session, not that there
             # is one of no bytes.
             await self._end()
-            await driver.move(layout.upload_data(self.repository, self.id), path)
-            await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
+            await durably(self.uploads.driver, self._place(digest))
         except errors.PathUnknown:
             raise errors.BlobUploadUnknown({"id": self.id}) from None
         except errors.FileBusy:
@@ -249,7 +248,12 @@ class UploadSession:
             raise errors.UploadBusy(self._opened_at) from None
         finally:
             await self._drop()
-        return Blob(digest, size, path)
+        return Blob(digest, size, layout.blob_data(digest))
+
+    async def _place(self, digest: Digest) -> None:
+        # After a crash there may be the link alone, and no such blob then.
+        await self.uploads.driver.move(layout.upload_data(self.repository, self.id), layout.blob_data(digest))
+        await self.uploads.links.write(layout.layer_link(self.repository, digest), digest)
 
     async def close(self) -> None:
         """Let go of the session.  What was stored stays, for a later request to go on from.

@@ -1,4 +1,4 @@
-"""Directories of this machine: made when something is put into them, and durable before that is.
+"""Directories of this machine: made when something is put into them, and durable when that is.
 
 Everything here blocks.
 """
@@ -8,153 +8,136 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from txregistry.storage.files import sync_directory
 from txregistry.storage.wanted import replacing
 
-#: Directories next above a file that need not be durable, which need not be either: it has them to itself, or shares
-#: them with its like.
-_OWN = 2
+
+class _Held(threading.local):
+    #: What this thread will have to sync; None where it syncs at once.
+    directories: dict[str, set[str]] | None = None
 
 
 class Directories:
     """Makes directories, and gives files their places in them.  Safe for several threads.
 
-    A thread that finds a directory there may be ahead of the one that made it and has yet to sync it: it waits.
+    A directory whose name was not synced yet is one that another thread is about to sync, or failed to: whoever puts
+    something below it does so too.
 
     :param fresh: returns a path on the same file system where nothing is.
     """
 
     def __init__(self, fresh: Callable[[], str]) -> None:
         self._fresh = fresh
+        #: Each with what tells it from one of the same name that was made later.
+        self._unsynced: dict[str, object] = {}
         self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
+        self._held = _Held()
+
+    def hold(self) -> None:
+        """Sync nothing on this thread until :meth:`let_go`."""
+        self._held.directories = {}
+
+    def let_go(self) -> Callable[[], None]:
+        """Return what syncs all that was held back, from files upwards: a journal that took the first took all."""
+        held, self._held.directories = self._held.directories or {}, None
+
+        def sync() -> None:
+            for directory, names in held.items():
+                self._sync(directory, names)
+
+        return sync
 
     def make(self, directory: str) -> None:
-        """Make a directory and its parents, each synced into the one above before this returns."""
-        if os.path.isdir(directory) and directory not in self._making:
-            return
-        parent = os.path.dirname(directory)
-        if parent != directory:
-            self.make(parent)
-        with self._lock:
-            turn = self._making.setdefault(directory, threading.Lock())
-        with turn:
-            try:
-                os.mkdir(directory)
-            except FileExistsError:
-                return
-            else:
-                _sync_new(directory, parent)
-            finally:
-                self._making.pop(directory, None)
+        """Make a directory and its parents, each synced into the one above."""
+        self._make(_missing(directory))
+        self._sync_names(directory)
 
     def place(self, temporary: str, local: str, durable: bool) -> None:
         """Give a new file its place, in place of what may be there.
 
         Directories that are missing come into place with it, in one rename, so that no one meets them without it, not
-        even after a crash: the directory of a new tag is the tag.  Where another thread or process makes one of them
-        too, they are made first.
+        even after a crash: the directory of a new tag is the tag.
 
         :param durable: whether all this is synced.
         """
         directory = os.path.dirname(local)
-        if not os.path.isdir(directory):
-            if self._place_with_directories(temporary, local, durable):
-                return
-            self.make(directory)
-        elif directory in self._making:
-            self.make(directory)
-        with replacing(local):
-            os.rename(temporary, local)
+        missing = _missing(directory)
+        if not missing or not self._place_with_directories(temporary, local, missing, durable):
+            self._make(missing)
+            with replacing(local):
+                os.rename(temporary, local)
         if durable:
-            sync_directory(directory)
+            self._sync(directory, set())
+            self._sync_names(directory)
 
     def move(self, origin: str, local: str) -> None:
         """Give a file another place, in place of what may be there, and sync all this."""
-        missing = _missing(os.path.dirname(local))
-        parent = os.path.dirname(missing[-1]) if missing else os.path.dirname(local)
-        self.make(parent)
-        with self._made(missing) as is_ours:
-            if not is_ours:
-                self.make(os.path.dirname(local))
-                missing = []
-            try:
-                for directory in reversed(missing):
-                    with suppress(FileExistsError):
-                        os.mkdir(directory)
-                with replacing(local):
-                    os.rename(origin, local)
-                # From the file upwards: a journal that has taken the first has taken them all.
-                for directory in [*missing, parent] if missing else [os.path.dirname(local)]:
-                    sync_directory(directory)
-            except OSError:
-                # Else another would take them for directories that were synced.
-                for directory in missing:
-                    with suppress(OSError):
-                        os.rmdir(directory)
-                raise
-        sync_directory(os.path.dirname(origin))
+        directory = os.path.dirname(local)
+        self._make(_missing(directory))
+        with replacing(local):
+            os.rename(origin, local)
+        self._sync(directory, set())
+        self._sync_names(directory)
+        self._sync(os.path.dirname(origin), set())
 
-    def _place_with_directories(self, temporary: str, local: str, durable: bool) -> bool:
+    def _make(self, missing: list[str]) -> None:
+        for directory in reversed(missing):
+            self._unsynced[directory] = object()
+            with suppress(FileExistsError):
+                os.mkdir(directory)
+
+    def _place_with_directories(self, temporary: str, local: str, missing: list[str], durable: bool) -> bool:
         """Put a file in place together with the directories above it that are missing, all in one rename.
 
-        :returns: False if another thread or process is making one of them; nothing has changed then.
+        :returns: False if another thread or process makes one of them too; nothing has changed then.
         """
-        missing = _missing(os.path.dirname(local))
-        if not durable:
-            # Others will take those above for directories that were synced, and put what must last into them.
-            missing = missing[:_OWN]
-        if not missing:
-            return False
         top, tree = missing[-1], self._fresh()
-        parent = os.path.dirname(top)
-        self.make(parent)
-        with self._made(missing) as is_ours:
-            if not is_ours:
-                return False
-            file = tree + local[len(top) :]
+        file = tree + local[len(top) :]
+        for directory in missing[-1:] if durable else missing:
+            self._unsynced[directory] = object()
+        try:
+            for directory in reversed(missing):
+                os.mkdir(tree + directory[len(top) :])
+            os.rename(temporary, file)
+            for directory in missing[1:] if durable else ():
+                sync_directory(tree + directory[len(top) :])
             try:
-                for directory in reversed(missing):
-                    os.mkdir(tree + directory[len(top) :])
-                os.rename(temporary, file)
-                for directory in missing[1:] if durable else ():
-                    sync_directory(tree + directory[len(top) :])
-                try:
-                    os.rename(tree, top)
-                except OSError:
-                    os.rename(file, temporary)
-                    shutil.rmtree(tree, ignore_errors=True)
-                    return False
-                if durable:
-                    try:
-                        sync_directory(parent)
-                        sync_directory(missing[0])
-                    except OSError:
-                        os.rename(top, tree)
-                        raise
-            except BaseException:
+                os.rename(tree, top)
+            except OSError:
+                os.rename(file, temporary)
                 shutil.rmtree(tree, ignore_errors=True)
-                raise
+                return False
+        except BaseException:
+            shutil.rmtree(tree, ignore_errors=True)
+            raise
         return True
 
-    @contextmanager
-    def _made(self, missing: list[str]) -> Iterator[bool]:
-        """Have others wait for directories that are made meanwhile; say whether no other makes one of them."""
-        turn = threading.Lock()
-        with turn:
-            with self._lock:
-                is_ours = self._making.keys().isdisjoint(missing)
-                if is_ours:
-                    self._making.update(dict.fromkeys(missing, turn))
-            try:
-                yield is_ours
-            finally:
-                if is_ours:
-                    for directory in missing:
-                        self._making.pop(directory, None)
+    def _sync_names(self, directory: str) -> None:
+        """Make the name of a directory durable, and those of the ones above it, as far as they were not yet."""
+        if self._unsynced:
+            while (parent := os.path.dirname(directory)) != directory:
+                if directory in self._unsynced:
+                    self._sync(parent, {directory})
+                directory = parent
+
+    def _sync(self, directory: str, names: set[str]) -> None:
+        """Sync a directory, now or when all that is held back is.
+
+        :param names: the directories in it whose names are synced by that.
+        """
+        if self._held.directories is not None:
+            self._held.directories.setdefault(directory, set()).update(names)
+            return
+        with self._lock:
+            synced = [(name, self._unsynced[name]) for name in names if name in self._unsynced]
+        sync_directory(directory)
+        with self._lock:
+            for name, made in synced:
+                if self._unsynced.get(name) is made:
+                    del self._unsynced[name]
 
 
 def _missing(directory: str) -> list[str]:
@@ -164,11 +147,3 @@ def _missing(directory: str) -> list[str]:
         missing.append(directory)
         directory = os.path.dirname(directory)
     return missing
-
-
-def _sync_new(directory: str, parent: str) -> None:
-    try:
-        sync_directory(parent)
-    except OSError:
-        os.rmdir(directory)
-        raise

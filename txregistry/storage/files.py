@@ -115,7 +115,6 @@ class FileWriter:
         def sync(descriptor: int) -> None:
             os.utime(descriptor)
             os.fsync(descriptor)
-            sync_directory(os.path.dirname(self._local))
 
         await self._file.call(sync)
 

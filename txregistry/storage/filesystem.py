@@ -304,6 +304,18 @@ class FilesystemDriver:
         """See :class:`~txregistry.interfaces.IBatching`."""
         return batches.run(self._threads, work)
 
+    async def durably(self, work: Coroutine[Any, Any, T]) -> T:
+        """See :class:`~txregistry.interfaces.IBatching`."""
+        if batches.place() is batches.Place.REACTOR:
+            await batches.Blocking(lambda: None)
+        self._directories.hold()
+        try:
+            result = await work
+        finally:
+            sync = self._directories.let_go()
+        await self._run("/", sync)
+        return result
+
     async def _run(self, path: str, work: Callable[..., T], *args: Any) -> T:
         place = batches.place()
         if place is None:
