@@ -25,6 +25,10 @@ soak: $(READY)
 	sh tests/peers/install.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python tests/run.py tests.soak
+	REGISTRY_TEST_KILLS=200 REGISTRY_TEST_EVERY=1 REGISTRY_TEST_OUTCOMES=3 REGISTRY_TEST_RACE_SECONDS=600 \
+		$(BIN)/python tests/run.py tests.faults tests.test_collection_race
+	REGISTRY_TEST_POWER_CUTS=200 REGISTRY_TEST_EVERY=1 \
+		$(BIN)/python tests/run.py tests.peers.test_power tests.peers.test_syscalls
 
 lint: $(READY)
 	$(BIN)/ruff check .
