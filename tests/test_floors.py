@@ -87,3 +87,24 @@ class FloorTests(SynchronousTestCase):
             self.assertRegex(source, r"identity|HEAD", name)
             self.assertRegex(source, r"_LONGEST\w*|_Refusal|_ANSWER|limit", name)
         self.assertGreater(len(asking), 2)
+
+    def test_P06_nothing_is_unpacked(self) -> None:
+        """No layer, however it is packed, is unpacked: nothing that could do that is imported."""
+        unpacking = {
+            "zlib",
+            "gzip",
+            "bz2",
+            "lzma",
+            "tarfile",
+            "zipfile",
+            "zstandard",
+            "shutil.unpack_archive",
+        }
+        for path in glob.glob(os.path.join(CHECKOUT, "txregistry", "**", "*.py"), recursive=True):
+            with open(path) as file:
+                tree = ast.parse(file.read())
+            names = {
+                alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+            }
+            names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            self.assertFalse(names & unpacking, path)
