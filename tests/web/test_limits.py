@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.auth.basic import BasicBackend, authorization
@@ -111,6 +112,24 @@ class ConnectionLimitTests(SynchronousTestCase):
                 visitor.hang_up()
         self.assertEqual((site.crowd._inside, site.crowd._told, dict(site.crowd._clients)), (0, 0, {}))
         self.assertEqual(site.channels, set())
+
+    def test_L02_log(self) -> None:
+        """That connections are turned away is logged, however many they are, once a minute."""
+        lines: list[str] = []
+
+        def observe(event: Any) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        site = self.serve(connections_per_client=1)
+        Visitor(site, of("192.0.2.1"))
+        for _ in range(500):
+            Visitor(site, of("192.0.2.1"))
+        site.reactor.advance(60)
+        Visitor(site, of("192.0.2.1"))
+        told = [line for line in lines if "turned away" in line]
+        self.assertEqual([line.partition(": ")[2].split()[0] for line in told], ["1", "500"])
 
     def test_L02_proxies(self) -> None:
         """The connections of a proxy are not one client's."""

@@ -22,10 +22,12 @@ from txregistry.web.observers import RequestObserver
 from txregistry.web.proxies import Proxies
 from txregistry.web.request import Request
 
+_log = Logger()
 _access = Logger(namespace="txregistry.access")
 
 #: Seconds in which idle clients must take part in the end of their connections.
 _FAREWELL = 2
+_MINUTE = 60
 
 _STATE = re.compile(r"_state=[^&]+")
 
@@ -47,6 +49,8 @@ class TrackedChannel(Channel):
         """Begin, or end at once where there is no room even to say so."""
         self.place = self.site.crowd.enter(getattr(self.transport.getPeer(), "host", None))
         self.refusal = self.place.refusal
+        if self.refusal is not None:
+            self.site.tell_of_crowd()
         super().connectionMade()
         self.site.channels.add(self)
         if self.refusal is not None and not self.place.told:
@@ -101,6 +105,7 @@ class RegistrySite(Site):
         self.channels: set[TrackedChannel] = set()
         self.proxies = proxies or Proxies()
         self.crowd = Crowd(limits or Limits(), self.proxies)
+        self._told_of_crowd: tuple[float, int] | None = None
         self.draining = False
         self.verifies_clients = verifies_clients
         self.observers = observers
@@ -140,6 +145,17 @@ class RegistrySite(Site):
             "http.response.duration": round(seconds, 6),
         }
         _access.info("{method} {path}", method=method, path=uri.partition("?")[0], fields=fields)
+
+    def tell_of_crowd(self) -> None:
+        """Log how many connections were turned away, not more than once a minute."""
+        now, refused = self.reactor.seconds(), self.crowd.refused
+        if self._told_of_crowd is None or now - self._told_of_crowd[0] >= _MINUTE:
+            since = 0 if self._told_of_crowd is None else self._told_of_crowd[1]
+            self._told_of_crowd = now, refused
+            _log.warn(
+                "connections over http.limits are turned away: {count} since this was last said",
+                count=refused - since,
+            )
 
     def client(self, request: Any) -> str:
         """Return where a request comes from, as text: what the proxies say, or the other end's address and port."""
