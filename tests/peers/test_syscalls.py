@@ -76,7 +76,12 @@ class SyscallCase(PeerCase):
             yield log
         finally:
             tracer.send_signal(signal.SIGINT)
-            tracer.communicate(timeout=PATIENCE)
+            try:
+                tracer.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                # It may miss the end of a process of several threads that it has killed itself.
+                tracer.kill()
+                tracer.communicate(timeout=PATIENCE)
 
     def push(self, repository: str) -> list[Answer]:
         """Push a blob in two requests and an image of it; return the answers, up to one that is an error.
