@@ -7,8 +7,10 @@ import select
 import socket
 import time
 
+from tests.crowds import connected, untrusting
+from tests.processes import TXREGISTRY
 from tests.registry_client import Blob, RegistryClient
-from tests.test_service import ProcessCase
+from tests.test_service import ProcessCase, TlsServer, make_certificate
 
 MIB = 1 << 20
 
@@ -40,6 +42,31 @@ class SlowReaderTests(ProcessCase):
     def test_H05_slow_reader(self) -> None:
         """A client that takes 100 KB a second is served, though the kernel has no room to tell of for long."""
         reader = self.ask()
+        began = time.monotonic()
+        while time.monotonic() - began < 4 * self.PATIENCE:
+            self.assertNotEqual(reader.recv(10_000), b"")
+            time.sleep(0.1)
+
+    def test_H05_slow_reader_through_tls(self) -> None:
+        """So is one that takes it through TLS."""
+        certificate, key = make_certificate(self.directory, "server")
+        secured = TlsServer(
+            TXREGISTRY,
+            self.directory,
+            self.running.data,
+            more={
+                "http": {
+                    "idletimeout": f"{self.PATIENCE}s",
+                    "tls": {"certificate": certificate, "key": key},
+                }
+            },
+            authority=certificate,
+        )
+        self.addCleanup(secured.stop)
+        secured.start()
+        reader = untrusting().wrap_socket(connected(secured.port, 16384))
+        self.addCleanup(reader.close)
+        reader.sendall(f"GET /v2/a/blobs/{self.blob.digest} HTTP/1.1\r\nHost: r\r\n\r\n".encode())
         began = time.monotonic()
         while time.monotonic() - began < 4 * self.PATIENCE:
             self.assertNotEqual(reader.recv(10_000), b"")
