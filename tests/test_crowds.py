@@ -174,13 +174,22 @@ class DescriptorTests(CrowdCase):
     def test_L02_crowded(self) -> None:
         """When all places are taken a client is told 503, the debug port answers, and with room all is as before."""
         port = free_port()
-        server = self.begin(http={"limits": {"connections": 50}, "debug": {"addr": f"127.0.0.1:{port}"}})
+        server = self.begin(
+            http={
+                "limits": {"connections": 50},
+                "debug": {"addr": f"127.0.0.1:{port}", "prometheus": {"enabled": True}},
+            }
+        )
         with contextlib.ExitStack() as stack:
             crowd(stack, 50, lambda: connected(server.port))
             answer = self.client.request("GET", "/v2/")
             self.assertEqual((answer.status, answer.headers["Retry-After"]), (503, "10"))
             self.assertEqual(answer.json()["errors"][0]["code"], "UNAVAILABLE")
-            self.assertEqual(RegistryClient(f"127.0.0.1:{port}").request("GET", "/livez").status, 200)
+            operator = RegistryClient(f"127.0.0.1:{port}")
+            self.assertEqual(operator.request("GET", "/livez").status, 200)
+            figures = operator.request("GET", "/metrics").body.decode().splitlines()
+            self.assertIn("txregistry_connections 50.0", figures)
+            self.assertIn("txregistry_connections_refused_total 1.0", figures)
         deadline = time.monotonic() + 30
         while self.client.request("GET", "/v2/").status != 200:
             self.assertLess(time.monotonic(), deadline)

@@ -23,7 +23,7 @@ from txregistry.content.facts import Facts
 from txregistry.content.locks import Locks
 from txregistry.content.registry import Registry
 from txregistry.events import Source
-from txregistry.figures import show_cache, show_lag
+from txregistry.figures import show_cache, show_crowd, show_lag
 from txregistry.health.condition import Condition
 from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import IRedirects, IStorageDriver
@@ -167,6 +167,7 @@ class Core:
                 show_cache(metrics, cache)
         if metrics is not None:
             show_lag(metrics, lag)
+            show_crowd(metrics, site.crowd)
         return cls(config, driver, guard, site, resource, condition, lag, parts)
 
 

@@ -16,6 +16,7 @@ from txregistry.purging import PurgingService
 if TYPE_CHECKING:
     from txregistry.collecting import CollectingService
     from txregistry.telemetry.metrics import Metrics
+    from txregistry.web.crowd import Crowd
 
 
 def figures_page(metrics: Metrics, in_thread: InThread) -> Page:
@@ -125,6 +126,17 @@ def show_notifications(metrics: Metrics, notifications: Notifications, now: Call
         "Events that were removed because there was no room.",
         ("endpoint",),
         each(lambda one: one.dropped),
+        total=True,
+    )
+
+
+def show_crowd(metrics: Metrics, crowd: Crowd) -> None:
+    """Show how many connections there are, and how many there could not be."""
+    metrics.read("txregistry_connections", "Connections of clients that are open.", lambda: crowd.inside)
+    metrics.read(
+        "txregistry_connections_refused",
+        "Connections that were turned away because there were too many.",
+        lambda: crowd.refused,
         total=True,
     )
 

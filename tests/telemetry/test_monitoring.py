@@ -18,10 +18,19 @@ from txregistry.cache.memory import MemoryCache
 from txregistry.collecting import CollectingService
 from txregistry.config.collecting import GarbageCollection
 from txregistry.config.purging import UploadPurging
-from txregistry.figures import show_cache, show_collecting, show_lag, show_notifications, show_purging
+from txregistry.figures import (
+    show_cache,
+    show_collecting,
+    show_crowd,
+    show_lag,
+    show_notifications,
+    show_purging,
+)
 from txregistry.health.lag import ReactorLag
 from txregistry.notify.service import Notifications
 from txregistry.purging import PurgingService
+from txregistry.web.crowd import Crowd, Limits
+from txregistry.web.proxies import Proxies
 
 _NAME = re.compile(r"\b(?:registry|txregistry|process|python)_[a-z_]+\b")
 _SELECTOR = re.compile(r"\{[^}]*\}")
@@ -55,6 +64,7 @@ class FiguresTests(MetricsCase):
     def setUp(self) -> None:
         super().setUp()
         show_lag(self.metrics, ReactorLag(Clock()))
+        show_crowd(self.metrics, Crowd(Limits(), Proxies()))
         show_cache(self.metrics, MemoryCache(1))
         clock = Clock()
         show_collecting(self.metrics, CollectingService(clock, self.driver, GarbageCollection()))

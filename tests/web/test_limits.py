@@ -110,7 +110,7 @@ class ConnectionLimitTests(SynchronousTestCase):
             visitors = [Visitor(site, of("192.0.2.1")) for _ in range(3 + TOLD)]
             for visitor in visitors:
                 visitor.hang_up()
-        self.assertEqual((site.crowd._inside, site.crowd._told, dict(site.crowd._clients)), (0, 0, {}))
+        self.assertEqual((site.crowd.inside, site.crowd._told, dict(site.crowd._clients)), (0, 0, {}))
         self.assertEqual(site.channels, set())
 
     def test_L02_log(self) -> None:

@@ -51,12 +51,13 @@ class Crowd:
     :param limits: how many there may be.
     :param proxies: whose connections are not one client's.
     :ivar refused: how many were turned away since the start.
+    :ivar inside: how many there are now, those that were turned away left out.
     """
 
     limits: Limits
     proxies: Proxies
     refused: int = field(default=0, init=False)
-    _inside: int = field(default=0, init=False)
+    inside: int = field(default=0, init=False)
     _told: int = field(default=0, init=False)
     _clients: Counter[str] = field(factory=Counter, init=False)
 
@@ -70,7 +71,7 @@ class Crowd:
         if limits.connections_per_client and host is not None and not self.proxies.trusts(host):
             client = network(host)
         refusal: errors.Crowded | errors.TooManyRequests | None = None
-        if limits.connections and self._inside >= limits.connections:
+        if limits.connections and self.inside >= limits.connections:
             refusal = errors.Crowded(RETRY_SECONDS)
         elif client is not None and self._clients[client] >= limits.connections_per_client:
             refusal = errors.TooManyRequests(RETRY_SECONDS)
@@ -79,7 +80,7 @@ class Crowd:
             told = self._told < TOLD
             self._told += told
             return Place(client, refusal, told)
-        self._inside += 1
+        self.inside += 1
         if client is not None:
             self._clients[client] += 1
         return Place(client)
@@ -89,7 +90,7 @@ class Crowd:
         if place.refusal is not None:
             self._told -= place.told
             return
-        self._inside -= 1
+        self.inside -= 1
         if place.client is not None:
             self._clients[place.client] -= 1
             if not self._clients[place.client]:
