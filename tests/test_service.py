@@ -51,7 +51,12 @@ class ConfiguredServer(RegistryServer):
 
 
 class ProcessCase(SynchronousTestCase):
-    """What the tests of a process have in common."""
+    """What the tests of a process have in common.
+
+    :cvar kind: makes a server.
+    """
+
+    kind: type[ConfiguredServer] = ConfiguredServer
 
     def setUp(self) -> None:
         self.directory = os.path.abspath(self.mktemp())
@@ -59,7 +64,7 @@ class ProcessCase(SynchronousTestCase):
 
     def server(self, **more: dict[str, Any]) -> ConfiguredServer:
         """Return a server that is not started yet."""
-        server = ConfiguredServer(TXREGISTRY, self.directory, os.path.join(self.directory, "data"), more=more)
+        server = self.kind(TXREGISTRY, self.directory, os.path.join(self.directory, "data"), more=more)
         self.addCleanup(server.stop)
         return server
 

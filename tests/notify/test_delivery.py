@@ -33,32 +33,28 @@ class AddedServer(ConfiguredServer):
 class DeliveryCase(ProcessCase):
     """A server and a receiver."""
 
+    kind: type[ConfiguredServer] = AddedServer
+
     def setUp(self) -> None:
         super().setUp()
         self.receiver = Receiver()
         self.receiver.start()
         self.addCleanup(self.receiver.stop)
 
-    def notifying(self, outbox: dict[str, Any] | None = None, **endpoint: Any) -> AddedServer:
+    def notifying(self, outbox: dict[str, Any] | None = None, **endpoint: Any) -> ConfiguredServer:
         """Return a server with one endpoint, started."""
         keys = {"name": "hook", "url": self.receiver.url, "backoff": "50ms", "ignore": {"actions": ["pull"]}}
         section = {"endpoints": [{**keys, **endpoint}], "outbox": outbox or {}}
-        server = AddedServer(
-            "txregistry",
-            self.directory,
-            os.path.join(self.directory, "data"),
-            more={"notifications": section},
-        )
-        self.addCleanup(server.stop)
+        server = self.server(notifications=section)
         server.start()
         return server
 
-    def push(self, server: AddedServer, repository: str, tag: str) -> None:
+    def push(self, server: ConfiguredServer, repository: str, tag: str) -> None:
         """Push a manifest that needs nothing."""
         document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": {"tag": tag}}
         RegistryClient(server.host).push_manifest(repository, tag, document)
 
-    def command(self, server: AddedServer, *arguments: str) -> str:
+    def command(self, server: ConfiguredServer, *arguments: str) -> str:
         """Run ``txregistry events``."""
         return subprocess.run(
             [sys.executable, "-m", "txregistry.cli", "events", *arguments, server.config_path],

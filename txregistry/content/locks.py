@@ -15,7 +15,10 @@ class Exclusion(Protocol):
     """Keeps processes from doing the same thing at the same time."""
 
     def acquire(self, name: str) -> Awaitable[None]:
-        """Return when no other process holds *name*.  This process asks for it only when it does not hold it."""
+        """Return when no other process holds *name*.
+
+        This process asks for it only when it neither holds it nor waits for it, and does not cancel that.
+        """
         ...
 
     def release(self, name: str) -> None:
@@ -37,7 +40,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
-        """Hold a repository's lock."""
+        """Hold a repository's lock.  What waits for it must not be cancelled."""
         lock = self._locks.get(name)
         if lock is None:
             lock = self._locks[name] = DeferredLock()

@@ -91,8 +91,9 @@ class Uploads:
         return await together(self.driver, self._find(name, upload_id))
 
     async def _find(self, name: RepositoryName, upload_id: str) -> Upload:
-        started = await self._started(name, upload_id)
-        return Upload(name, upload_id, await self._size(name, upload_id), started)
+        # In this order: whoever closes the session takes its beginning away before its bytes.
+        size = await self._size(name, upload_id)
+        return Upload(name, upload_id, size, await self._started(name, upload_id))
 
     async def open(self, name: RepositoryName, upload_id: str, algorithm: str = CANONICAL) -> UploadSession:
         """Open a session to be written to, by its holder alone until it is closed.

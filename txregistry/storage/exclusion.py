@@ -14,7 +14,6 @@ import struct
 import threading
 from types import TracebackType
 
-from txregistry.storage.batches import uncancelled
 from txregistry.storage.threads import Threads
 
 #: Beyond every byte that stands for a name.
@@ -38,25 +37,19 @@ class SharedLocks:
         self._threads = threads
 
     async def acquire(self, name: str) -> None:
-        """Return when no other process holds *name*."""
+        """Return when no other process holds *name*.  Must not be cancelled: a thread cannot be."""
         place = _place(name)
         if not _take(self._descriptor, place, wait=False):
-            await uncancelled(self._wait(place), undo=lambda _: self._give_back(place))
+            await self._threads.run(_take, self._descriptor, place, True)
 
     def release(self, name: str) -> None:
         """Let another process hold it."""
-        self._give_back(_place(name))
+        _lock(self._descriptor, fcntl.F_UNLCK, _place(name))
 
     def close(self) -> None:
         """Give back everything."""
         self._threads.stop()
         os.close(self._descriptor)
-
-    async def _wait(self, place: int) -> None:
-        await self._threads.run(_take, self._descriptor, place, True)
-
-    def _give_back(self, place: int) -> None:
-        _lock(self._descriptor, fcntl.F_UNLCK, place)
 
 
 class SharedTurn:
