@@ -147,8 +147,6 @@ class Channel(HTTPChannel):
                 self.allContentReceived()
             else:
                 self.setRawMode()
-        elif line[:1] in (b" ", b"\t"):
-            self.refuse(400, "a header is folded over two lines")
         else:
             self.headerReceived(line)
 

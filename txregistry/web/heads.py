@@ -41,6 +41,8 @@ def field(line: bytes) -> tuple[bytes, bytes]:
     :raises Unacceptable: it spells none.
     """
     match = _FIELD.fullmatch(line)
+    if match is None and line[:1] in (b" ", b"\t"):
+        raise Unacceptable(400, "a header is folded over two lines")
     if match is None:
         raise Unacceptable(400, "a header is malformed, or has a character that is not printable ASCII")
     name, value = match.groups()
