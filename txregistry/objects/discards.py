@@ -255,8 +255,7 @@ class Discards:
         info = await self._head(path)
         if info is None:
             return None
-        # By the store's clock.  What its answer says is a second behind at most, never ahead.
-        limit = before + (info.now - self._clocks.now() if info.now else 0)
+        limit = info.by_its_clock(before, self._clocks.now())
         if info.modified >= limit:
             return None
         marked = await self._head(mark_of(path)) if info.size > _LARGE else None

@@ -23,6 +23,7 @@ from txregistry.interfaces import (
     ITidying,
 )
 from txregistry.objects import listing
+from txregistry.objects.conditions import Conditions
 from txregistry.objects.discards import Clocks, Discards, Pace, folders_above
 from txregistry.objects.reader import NothingReader, ObjectReader, PiecesReader
 from txregistry.objects.sessions import (
@@ -35,7 +36,17 @@ from txregistry.objects.sessions import (
     segments_of,
     size_of,
 )
-from txregistry.objects.store import ABSENT, Conflict, Found, IObjectStore, Opened, Page, PastEnd, Piece
+from txregistry.objects.store import (
+    ABSENT,
+    Conflict,
+    Found,
+    IConditionalStore,
+    IObjectStore,
+    Opened,
+    Page,
+    PastEnd,
+    Piece,
+)
 from txregistry.objects.turns import uncancelled
 from txregistry.objects.writer import InThread, ObjectWriter, Sizes
 from txregistry.paths import check
@@ -59,7 +70,7 @@ class ObjectDriver:
     :param reactor: what waits.
     :param in_thread: where chunks are taken from who has them.
     :param sizes: how files are cut that are appended to.
-    :param pace: how long discarding waits for others.
+    :param pace: how long discarding waits for others, where the store does not delete on a condition.
     :param now: the time, in seconds since the epoch.
     :param monotonic: seconds since some moment, whatever is done to the clock.
     :param prunes: whether folders are removed with what is in them.  Some stores keep empty ones, and list them;
@@ -82,7 +93,11 @@ class ObjectDriver:
         self._in_thread = in_thread
         self._sizes = sizes or Sizes()
         self._now = now
-        self._discards = Discards(store, Clocks(reactor, now, monotonic), pace or Pace(), prunes)
+        self._discards: Conditions | Discards
+        if IConditionalStore.providedBy(store):
+            self._discards = Conditions(store, now)
+        else:
+            self._discards = Discards(store, Clocks(reactor, now, monotonic), pace or Pace(), prunes)
         self._prunes = prunes
         self._slots = DeferredSemaphore(_PUT_AT_ONCE)
         #: The files that are open in this process; None while one is being opened.

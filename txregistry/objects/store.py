@@ -43,6 +43,14 @@ class ObjectInfo:
         """Seconds since it was written, by the store's own clock."""
         return self.now - self.modified
 
+    def by_its_clock(self, moment: float, now: float) -> float:
+        """Return what the store's clock shows at a moment.  It is a second behind at most, never ahead.
+
+        :param moment: by the clock here, in seconds since the epoch.
+        :param now: what that shows.
+        """
+        return moment + (self.now - now if self.now else 0)
+
 
 class IBody(Interface):
     """The bytes of an object, as they arrive."""
@@ -173,6 +181,8 @@ class IObjectStore(Interface):
         :param info: what is known of it.
         :returns: what :meth:`head` says from now on of when it was written.
         :raises txregistry.errors.PathUnknown: there is none.
+        :raises Conflict: someone has put or refreshed it meanwhile, or a first try has.  Only an
+            :class:`IConditionalStore` says so.
         """
 
     def assemble(path: str, pieces: Sequence[Piece]) -> Awaitable[None]:
@@ -211,3 +221,20 @@ class IObjectStore(Interface):
 
     def tidy(before: float) -> Awaitable[None]:
         """Remove what :meth:`assemble` began before *before*, seconds since the epoch, and never ended."""
+
+
+class IConditionalStore(IObjectStore):
+    """A store that deletes an object only if nothing was done to it since it was looked at.
+
+    Its :meth:`~IObjectStore.refresh` costs the same for objects of any size, changes what :meth:`remove` goes by,
+    and does nothing to an object that is not the one it was told of.
+    """
+
+    def remove(path: str, info: ObjectInfo) -> Awaitable[None]:
+        """Remove an object that was neither put nor refreshed since *info* was said of it.
+
+        That it is gone already, by a first try whose answer was lost, is no error.
+
+        :raises Conflict: it was.
+        :raises txregistry.errors.PathUnknown: there is none.
+        """
