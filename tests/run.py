@@ -15,7 +15,7 @@ from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner, TrialSuite
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVERS = ["txregistry_sqlite", "txregistry_s3"]
+DRIVERS = ["txregistry_sqlite", "txregistry_s3", "txregistry_azure"]
 
 
 def names() -> list[str]:

@@ -14,6 +14,7 @@ _WORDS = (
     "passphrase",
     "token",
     "accesskey",
+    "accountkey",
     "credential",
     "authorization",
     "cookie",

@@ -1,0 +1,1 @@
+"""Storage for txregistry in a container of Azure Blob Storage."""
