@@ -13,7 +13,7 @@ by someone who had looked before.  Three kinds of small objects below ``/_txregi
 ``touched/<path>``
     A *mark*: its time is when a large object was last touched.  A small one is copied onto itself instead.
 
-Why it is right is told in ``docs/object-stores.rst``; ``tests/objects/test_discards.py`` tries every interleaving.
+Why it is right is told in ``docs/s3.rst``; ``tests/objects/test_discards.py`` tries every interleaving.
 """
 
 from __future__ import annotations
