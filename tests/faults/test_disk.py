@@ -82,18 +82,24 @@ class DiskCase(SynchronousTestCase):
             self.failures = []
             with contextlib.suppress(Killed):
                 self.done(Day(registry, history, self.failures.append).run())
-        yield root, registry, disk, history
-        shutil.rmtree(root)
+        try:
+            yield root, registry, disk, history
+        finally:
+            self.done(registry.driver.close())
+            shutil.rmtree(root)
 
     def look_after_crash(self, root: str, history: History, uploads: bool = True) -> None:
         """Begin anew on a directory: what was promised is there, and another day goes well."""
         registry = self.registry(root)
-        self.done(look(registry, history, uploads))
-        with Disk(root):
-            again, self.failures = History(), []
-            self.done(Day(registry, again, self.failures.append).run())
-        self.assertEqual(self.failures, [])
-        self.done(look(registry, again))
+        try:
+            self.done(look(registry, history, uploads))
+            with Disk(root):
+                again, self.failures = History(), []
+                self.done(Day(registry, again, self.failures.append).run())
+            self.assertEqual(self.failures, [])
+            self.done(look(registry, again))
+        finally:
+            self.done(registry.driver.close())
         self.assert_whole(root)
 
     def assert_whole(self, root: str) -> None:
