@@ -90,7 +90,8 @@ class FarewellTests(ProcessCase):
         """A second signal ends the server now; what was stored of the uploads is there to go on from."""
         for number in (signal.SIGTERM, signal.SIGINT):
             server = self.begin()
-            os.kill(server.pid, number)
+            # Not SIGINT, which a shell lets background processes ignore.
+            os.kill(server.pid, signal.SIGTERM)
             deadline = time.monotonic() + 30
             while RegistryClient(self.debug).request("GET", "/readyz").status != 503:
                 self.assertLess(time.monotonic(), deadline)
