@@ -148,6 +148,14 @@ class FilesystemTests(TestCase):
         with self.assertRaises(errors.StorageError):
             await self.driver.write("/" + "/".join(["x" * 250] * 20), b"")
 
+    async def test_L06_forgotten(self) -> None:
+        """Nothing is remembered of directories that were made without a sync, once they are deleted."""
+        for number in range(20):
+            await self.driver.write(f"/uploads/{number}/startedat", b"now", durable=False)
+            await self.driver.write(f"/uploads/{number}/states/sha256/0", b"x", durable=False)
+            await self.driver.delete(f"/uploads/{number}", durable=False)
+        self.assertLessEqual(set(self.driver._directories._unsynced), {f"{self.root}/uploads"})
+
 
 class DurabilityTests(SynchronousTestCase):
     """The order of system calls, seen by tracing a process."""

@@ -83,6 +83,23 @@ class Directories:
         self._sync_names(directory)
         self._sync(os.path.dirname(origin), set())
 
+    def leaving(self, local: str) -> Callable[[], None]:
+        """Return what forgets a directory, and those below it, once it is gone; not others made in its place."""
+        with self._lock:
+            gone = [
+                (name, made)
+                for name, made in list(self._unsynced.items())
+                if name == local or name.startswith(local + "/")
+            ]
+
+        def forget() -> None:
+            with self._lock:
+                for name, made in gone:
+                    if self._unsynced.get(name) is made:
+                        del self._unsynced[name]
+
+        return forget
+
     def _make(self, missing: list[str]) -> None:
         for directory in reversed(missing):
             self._unsynced[directory] = object()

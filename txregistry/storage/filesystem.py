@@ -278,7 +278,9 @@ class FilesystemDriver:
             # A directory leaves in one rename, so that no one meets half of it.
             is_tree = _is_tree(local)
             if is_tree:
+                forget = self._directories.leaving(local)
                 os.rename(local, trash)
+                forget()
             if durable:
                 sync_directory(os.path.dirname(local))
             if is_tree:
