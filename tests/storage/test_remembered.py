@@ -13,7 +13,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from txregistry.storage.remembered import Known, Remembered
-from txregistry.storage.watches import Watches
+from txregistry.storage.watches import CHANGES, Watches
 
 
 class RememberedCase(SynchronousTestCase):
@@ -28,7 +28,7 @@ class RememberedCase(SynchronousTestCase):
         """Make the directory."""
         self.root = os.path.abspath(self.mktemp())
         os.mkdir(self.root)
-        self.watches = Watches()
+        self.watches = Watches(CHANGES)
         self.memory = Remembered(self.root, self.watches, self.files)
         self.addCleanup(self.memory.close)
         self.reads = 0
@@ -100,7 +100,7 @@ class FreshTests(RememberedCase):
         shutil.rmtree(self.root)
         os.mkdir(self.root)
         self.memory.close()
-        self.watches = Watches()
+        self.watches = Watches(CHANGES)
         self.memory = Remembered(self.root, self.watches)
         local = self.write("a/b/c/link")
         self.learn(local)

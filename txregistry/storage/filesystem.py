@@ -8,6 +8,7 @@ because a second sync that succeeds would prove nothing (PostgreSQL's "fsyncgate
 
 from __future__ import annotations
 
+import builtins
 import errno
 import fcntl
 import itertools
@@ -30,6 +31,7 @@ from txregistry.interfaces import (
     IFileReader,
     IFileWriter,
     ILocalFiles,
+    IOrderedListing,
     IStorageDriver,
     ITidying,
     IWritability,
@@ -53,7 +55,7 @@ from txregistry.storage.room import check_room
 from txregistry.storage.threads import Threads
 from txregistry.storage.wanted import discard as discard_unwanted
 from txregistry.storage.wanted import prune, touch
-from txregistry.storage.watches import Watches
+from txregistry.storage.watches import CHANGES, NAMES, Watches
 
 _log = Logger()
 
@@ -97,7 +99,7 @@ def make(options: Mapping[str, Any], reactor: Any) -> FilesystemDriver:
     return FilesystemDriver(root, Threads(reactor, threads, "txregistry-filesystem"))
 
 
-@implementer(IStorageDriver, IBatching, ILocalFiles, ITidying, IWritability)
+@implementer(IStorageDriver, IBatching, ILocalFiles, IOrderedListing, ITidying, IWritability)
 class FilesystemDriver:
     """Files below a root directory.
 
@@ -108,7 +110,7 @@ class FilesystemDriver:
     def __init__(self, root: str, threads: Threads) -> None:
         self._root = root
         self._threads = threads
-        self._listings = Listings(keep=False)
+        self._listings = Listings()
         self._memory: Memory = Forgetful()
         # No other process has this prefix; a random name for each would be a system call for each.
         self._prefix = uuid.uuid4().hex
@@ -129,8 +131,17 @@ class FilesystemDriver:
             ) from error
         self._empty()
         if is_local(self._root):
-            self._listings = Listings(keep=True)
-            self._memory = _memory(self._root)
+            self._remember()
+
+    def _remember(self) -> None:
+        """Remember what is read often, and what large directories have in them."""
+        try:
+            self._listings = Listings(Watches(NAMES))
+            self._memory = Remembered(self._root, Watches(CHANGES))
+        except OSError as error:
+            _log.warn(
+                "what is read often cannot be remembered: {reason}", reason=error.strerror or str(error)
+            )
 
     async def check_writable(self) -> None:
         """See :class:`~txregistry.interfaces.IWritability`."""
@@ -141,6 +152,7 @@ class FilesystemDriver:
         self._threads.stop()
         memory, self._memory = self._memory, Forgetful()
         memory.close()
+        self._listings.close()
 
     async def read(self, path: str, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
@@ -258,6 +270,14 @@ class FilesystemDriver:
         local = self._local(path)
         return await self._run(path, self._listings.names, local)
 
+    async def list_after(self, path: str, after: str, limit: int) -> builtins.list[str]:
+        """See :class:`~txregistry.interfaces.IOrderedListing`."""
+        local = self._local(path)
+        try:
+            return await self._run(path, self._listings.after, local, after, limit)
+        except errors.PathUnknown:
+            return []
+
     async def move(self, source: str, target: str) -> None:
         """See :class:`~txregistry.interfaces.IStorageDriver`."""
         origin, local = self._local(source), self._local(target)
@@ -326,14 +346,6 @@ class FilesystemDriver:
             return _translated(path, work, *args)
         result: T = await batches.Blocking(partial(_translated, path, work, *args))
         return result
-
-
-def _memory(root: str) -> Memory:
-    try:
-        return Remembered(root, Watches())
-    except OSError as error:
-        _log.warn("what is read often cannot be remembered: {reason}", reason=error.strerror or str(error))
-        return Forgetful()
 
 
 def _info(found: os.stat_result) -> FileInfo:

@@ -12,13 +12,18 @@ import struct
 from collections.abc import Iterator
 from typing import TypeAlias
 
-_ATTRIB, _MODIFY = 0x4, 0x2
-_MOVED_FROM, _MOVED_TO, _DELETE = 0x40, 0x80, 0x200
+_MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _ONLYDIR = 0x0100_0000
-_WANTED = _ATTRIB | _MODIFY | _MOVED_FROM | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
-#: What an event says beside that: the queue was too long, and events are lost.
+#: What is to be told of: that a name comes or goes; that, or what has it changes, but not that it is new.
+NAMES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+CHANGES = _MODIFY | _ATTRIB | _MOVED_FROM | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+#: What an event says: a name has come; the directory, or the watch, is no more.
+CAME = _MOVED_TO | _CREATE
+LOST = _DELETE_SELF | _MOVE_SELF | 0x8000
+
+#: And: the queue was too long, and events are lost.
 OVERFLOW = 0x4000
 
 _HEAD = struct.Struct("iIII")
@@ -33,10 +38,12 @@ Event: TypeAlias = tuple[int, int, str]
 class Watches:
     """Directories that are watched, each under a number.
 
+    :param wanted: what is to be told of, :data:`NAMES` or :data:`CHANGES`.
     :raises OSError: the system does not have this, or no more of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
         libc = ctypes.CDLL(None, use_errno=True)
         try:
             self._add, self._remove, init = (
@@ -59,7 +66,7 @@ class Watches:
 
         :raises OSError: there is no such directory, or no more can be watched.
         """
-        number: int = self._add(self._descriptor, os.fsencode(directory), ctypes.c_uint32(_WANTED))
+        number: int = self._add(self._descriptor, os.fsencode(directory), ctypes.c_uint32(self._wanted))
         if number < 0:
             raise _failure()
         return number
