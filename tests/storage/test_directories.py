@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -66,6 +70,41 @@ class DirectoriesTests(TestCase):
             self.assertEqual(self.synced, ["/a", "/", "/b", "/", "/a"])
             await self.driver.delete("/a")
             await self.driver.delete("/b")
+
+    async def test_forgotten(self) -> None:
+        """What is gone is not kept in mind: whoever removed it, and whether it was empty."""
+        held = self.driver._directories._unsynced
+        for number in range(3):
+            await self.driver.write(f"/a/{number}/started", b"", durable=False)
+            await self.driver.delete(f"/a/{number}/started", durable=False)
+            await self.driver.delete(f"/a/{number}", durable=False)
+        await self.driver.write("/a/4/started", b"", durable=False)
+        await self.driver.delete("/a/4", durable=False)
+        self.assertEqual(list(held), [f"{self.root}/a"])
+        now = 1000.0
+        self.patch(time, "monotonic", lambda: now)
+        self.patch(directories, "_MANY", 10)
+        self.driver._directories._enough = 10
+        for number in range(100):
+            now += 10.0
+            await self.driver.write(f"/a/{number}/started", b"", durable=False)
+            shutil.rmtree(f"{self.root}/a/{number}")
+        self.assertLess(len(held), 30)
+
+    async def test_left(self) -> None:
+        """A file that left a directory that someone removed at once has arrived all the same."""
+        await self.driver.write("/a/one", b"1")
+        original = directories.replacing
+
+        @contextmanager
+        def replacing(local: str) -> Iterator[None]:
+            with original(local):
+                yield
+            os.rmdir(f"{self.root}/a")
+
+        self.patch(directories, "replacing", replacing)
+        await self.driver.move("/a/one", "/b/one")
+        self.assertEqual(await self.driver.read("/b/one", 1), b"1")
 
     async def test_durably(self) -> None:
         """What is to be durable together is synced when all of it is done, each directory once."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from txregistry.storage.files import sync_directory
 from txregistry.storage.wanted import replacing
 
+#: Directories that are not synced, beyond which those that are gone are looked for; and seconds after which one that
+#: was about to be made is made.
+_MANY, _MADE_BY_NOW = 1000, 60
+
 
 class _Held(threading.local):
     #: What this thread will have to sync; None where it syncs at once.
-    directories: dict[str, set[str]] | None = None
+    directories: dict[str, set[str] | None] | None = None
 
 
 class Directories:
@@ -31,8 +36,9 @@ class Directories:
 
     def __init__(self, fresh: Callable[[], str]) -> None:
         self._fresh = fresh
-        #: Each with what tells it from one of the same name that was made later.
-        self._unsynced: dict[str, object] = {}
+        #: Each with when it was made, an object that tells it from one of the same name that was made later.
+        self._unsynced: dict[str, float] = {}
+        self._enough = _MANY
         self._lock = threading.Lock()
         self._held = _Held()
 
@@ -81,7 +87,7 @@ class Directories:
             os.rename(origin, local)
         self._sync(directory, set())
         self._sync_names(directory)
-        self._sync(os.path.dirname(origin), set())
+        self._sync(os.path.dirname(origin), None)
 
     def leaving(self, local: str) -> Callable[[], None]:
         """Return what forgets a directory, and those below it, once it is gone; not others made in its place."""
@@ -100,9 +106,20 @@ class Directories:
 
         return forget
 
+    def _note(self, directory: str) -> None:
+        """Note that a directory is about to be made."""
+        now = self._unsynced[directory] = time.monotonic()
+        if len(self._unsynced) > self._enough:
+            with self._lock:
+                # Other processes remove what this one made, and do not say so.
+                for name, made in list(self._unsynced.items()):
+                    if now - made > _MADE_BY_NOW and not os.path.isdir(name):
+                        del self._unsynced[name]
+                self._enough = max(_MANY, 2 * len(self._unsynced))
+
     def _make(self, missing: list[str]) -> None:
         for directory in reversed(missing):
-            self._unsynced[directory] = object()
+            self._note(directory)
             with suppress(FileExistsError):
                 os.mkdir(directory)
 
@@ -114,7 +131,7 @@ class Directories:
         top, tree = missing[-1], self._fresh()
         file = tree + local[len(top) :]
         for directory in missing[-1:] if durable else missing:
-            self._unsynced[directory] = object()
+            self._note(directory)
         try:
             for directory in reversed(missing):
                 os.mkdir(tree + directory[len(top) :])
@@ -140,17 +157,24 @@ class Directories:
                     self._sync(parent, {directory})
                 directory = parent
 
-    def _sync(self, directory: str, names: set[str]) -> None:
+    def _sync(self, directory: str, names: set[str] | None) -> None:
         """Sync a directory, now or when all that is held back is.
 
-        :param names: the directories in it whose names are synced by that.
+        :param names: the directories in it whose names are synced by that; None if something left it: then it may be
+            gone.
         """
         if self._held.directories is not None:
-            self._held.directories.setdefault(directory, set()).update(names)
+            noted = self._held.directories.setdefault(directory, names)
+            if noted is not names:
+                self._held.directories[directory] = {*(noted or ()), *(names or ())}
             return
         with self._lock:
-            synced = [(name, self._unsynced[name]) for name in names if name in self._unsynced]
-        sync_directory(directory)
+            synced = [(name, self._unsynced[name]) for name in names or () if name in self._unsynced]
+        try:
+            sync_directory(directory)
+        except FileNotFoundError:
+            if names is not None:
+                raise
         with self._lock:
             for name, made in synced:
                 if self._unsynced.get(name) is made:

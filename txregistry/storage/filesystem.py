@@ -296,11 +296,11 @@ class FilesystemDriver:
 
         def delete() -> None:
             # A directory leaves in one rename, so that no one meets half of it.
+            forget = self._directories.leaving(local)
             is_tree = _is_tree(local)
             if is_tree:
-                forget = self._directories.leaving(local)
                 os.rename(local, trash)
-                forget()
+            forget()
             if durable:
                 sync_directory(os.path.dirname(local))
             if is_tree:
