@@ -394,7 +394,7 @@ class Begun:
     def parts(self) -> tuple[bytes, bytes, bytes]:
         """What is sent by the first registry, what by a PATCH to the second, what with the closing PUT."""
         source = random.Random(self.seed)
-        return source.randbytes(1_000_001), source.randbytes(70_003), source.randbytes(99)
+        return source.randbytes(1_100_001), source.randbytes(70_003), source.randbytes(99)
 
     @property
     def whole(self) -> bytes:
@@ -430,7 +430,7 @@ class Uploads(OneDirectoryCase):
     def finish(self, begun: Begun, digest: str | None = None) -> None:
         """Send the rest to the registry that serves now, and compare the blob with what was sent."""
         digest = digest or sha256(begun.whole)
-        self.assertEqual(self.client.expect(204, "GET", begun.path).headers["Range"], "0-1000000")
+        self.assertEqual(self.client.expect(204, "GET", begun.path).headers["Range"], "0-1100000")
         path = self.send("PATCH", begun.path, begun.parts[1], 202)
         self.send("PUT", with_digest(path, digest), begun.parts[2], 201)
         self.assert_blobs({digest: begun.whole})
@@ -463,7 +463,7 @@ class Uploads(OneDirectoryCase):
         self.serve(DISTRIBUTION)
         begun = self.begin(1)
         self.serve(TXREGISTRY)
-        with open(self.file(begun, "hashstates/sha256/1000001"), "rb") as file:
+        with open(self.file(begun, "hashstates/sha256/1100001"), "rb") as file:
             digester = Digester.restore("sha256", file.read())
         self.assertEqual(digester.offset, len(begun.parts[0]))
         digester.update(begun.parts[1])
@@ -476,7 +476,7 @@ class Uploads(OneDirectoryCase):
         self.serve(DISTRIBUTION)
         begun = [self.begin(seed) for seed in range(6)]
         self.serve(TXREGISTRY)
-        states = [self.file(each, "hashstates/sha256/1000001") for each in begun]
+        states = [self.file(each, "hashstates/sha256/1100001") for each in begun]
         shutil.rmtree(os.path.dirname(os.path.dirname(states[0])))
         os.remove(states[1])
         os.truncate(states[2], 50)
@@ -485,7 +485,7 @@ class Uploads(OneDirectoryCase):
             file.write(os.urandom(108))
         with open(states[5], "wb") as file:
             other = Digester("sha256")
-            other.update(bytes(1_000_001))
+            other.update(bytes(1_100_001))
             file.write(other.state())
         for each in begun:
             self.finish(each)
@@ -495,7 +495,7 @@ class Uploads(OneDirectoryCase):
         self.serve(TXREGISTRY)
         begun = [self.begin(1), self.begin(2)]
         self.serve(DISTRIBUTION)
-        shutil.rmtree(os.path.dirname(os.path.dirname(self.file(begun[1], "hashstates/sha256/1000001"))))
+        shutil.rmtree(os.path.dirname(os.path.dirname(self.file(begun[1], "hashstates/sha256/1100001"))))
         for each in begun:
             self.finish(each)
 
