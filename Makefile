@@ -39,6 +39,7 @@ types: $(READY)
 	MYPYPATH=drivers/txregistry-sqlite $(BIN)/mypy --config-file pyproject.toml -p txregistry_sqlite
 	MYPYPATH=drivers/txregistry-s3 $(BIN)/mypy --config-file pyproject.toml -p txregistry_s3
 	MYPYPATH=drivers/txregistry-azure $(BIN)/mypy --config-file pyproject.toml -p txregistry_azure
+	MYPYPATH=drivers/txregistry-gcs $(BIN)/mypy --config-file pyproject.toml -p txregistry_gcs
 
 # Bandit's findings are answered in pyproject.toml, or where they are.
 audit: $(READY)
@@ -59,6 +60,7 @@ clean:
 $(READY): setup.cfg pyproject.toml $(wildcard drivers/*/setup.cfg)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]' -e drivers/txregistry-sqlite \
-		-e 'drivers/txregistry-s3[test]' -e 'drivers/txregistry-azure[test]'
+		-e 'drivers/txregistry-s3[test]' -e 'drivers/txregistry-azure[test]' \
+		-e 'drivers/txregistry-gcs[test]'
 	$(BIN)/npm install --prefix $(VENV)/node --silent --no-audit --no-fund azurite@3
 	touch $@

@@ -19,9 +19,17 @@ from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner, TrialSuite
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVERS = ["txregistry_sqlite", "txregistry_s3", "txregistry_azure"]
+DRIVERS = ["txregistry_sqlite", "txregistry_s3", "txregistry_azure", "txregistry_gcs"]
 #: What takes longest is begun first.
-LONG = ["tests.faults", "tests.workers", "txregistry_s3", "tests.web", "txregistry_azure", "tests.objects"]
+LONG = [
+    "tests.faults",
+    "tests.workers",
+    "txregistry_s3",
+    "tests.web",
+    "txregistry_azure",
+    "txregistry_gcs",
+    "tests.objects",
+]
 COUNTED = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 
 

@@ -1,0 +1,1 @@
+"""Storage for txregistry in a bucket of Google Cloud Storage."""
