@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -186,11 +186,3 @@ def named(error: BaseException | None) -> str:
     if isinstance(reasons, list):
         return ", ".join(named(reason.value) for reason in reasons)
     return type(error).__name__
-
-
-def is_cancelled(error: BaseException | None) -> bool:
-    """Say whether a request failed because it was cancelled; Twisted's client wraps that, too."""
-    reasons = getattr(error, "reasons", None)
-    if isinstance(reasons, list):
-        return any(is_cancelled(reason.value) for reason in reasons)
-    return isinstance(error, CancelledError)

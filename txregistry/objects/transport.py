@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS, IResponse
 
 from txregistry import errors
-from txregistry.objects.bodies import PiecesProducer, StreamBody, is_cancelled, named
+from txregistry.objects.bodies import PiecesProducer, StreamBody, named
 from txregistry.objects.retries import Retries
 
 T = TypeVar("T")
@@ -245,11 +245,16 @@ class Transport:
         await self.sleep(seconds)
 
     async def _send(self, path: str, request: Request, patience: float) -> Stream:
-        given_up = False
+        given_up = left = False
 
         def give_up() -> None:
             nonlocal given_up
             given_up = True
+            asking.cancel()
+
+        def leave(_: Deferred[IResponse]) -> None:
+            nonlocal left
+            left = True
             asking.cancel()
 
         def progress() -> None:
@@ -265,12 +270,15 @@ class Transport:
             asking = self._agent.request(
                 request.method.encode("ascii"), request.url.encode("ascii"), headers, producer
             )
-            response: IResponse = await asking
+            waiting: Deferred[IResponse] = Deferred(leave)
+            asking.chainDeferred(waiting)
+            response = await waiting
         except (CancelledError, Exception) as error:
             if given_up:
                 raise errors.StorageUnavailable(path, f"no answer within {patience:g} s") from error
-            if is_cancelled(error):
-                # Whoever waited is gone: this is not to be tried again.
+            if left:
+                # Whoever waited is gone: this is not to be tried again.  What a request that is cancelled fails with
+                # depends on where it was, and may look as if no name could be resolved.
                 raise CancelledError from error
             raise errors.StorageUnavailable(path, named(error)) from error
         finally:
