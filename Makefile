@@ -1,9 +1,11 @@
-# `make serve` and `make test` need Python 3.11+ with pip, and nothing else; `make peers` needs root and Debian.
+# `make serve` needs Python 3.11+ with pip, `make test` that and npm's registry, by a npm that pip brings; `make peers`
+# needs root and Debian.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EMULATORS := $(VENV)/node/.ready
 
 .PHONY: serve test peers soak lint types audit benchmark docs clean
 
@@ -11,7 +13,7 @@ READY := $(VENV)/.ready
 serve: $(READY)
 	exec env REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$(CURDIR)/data $(BIN)/txregistry serve docs/serve.yml
 
-test: $(READY)
+test: $(READY) $(EMULATORS)
 	$(BIN)/python tests/run.py
 
 peers: $(READY)
@@ -21,7 +23,7 @@ peers: $(READY)
 # How long those tests of `make soak` take that go on for as long as one likes.
 MINUTES ?= 60
 
-soak: $(READY)
+soak: $(READY) $(EMULATORS)
 	sh tests/peers/install.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	SOAK_MINUTES=$(MINUTES) $(BIN)/python tests/run.py tests.soak
@@ -62,5 +64,8 @@ $(READY): setup.cfg pyproject.toml $(wildcard drivers/*/setup.cfg)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]' -e drivers/txregistry-sqlite \
 		-e 'drivers/txregistry-s3[test]' -e 'drivers/txregistry-azure[test]' \
 		-e 'drivers/txregistry-gcs[test]'
+	touch $@
+
+$(EMULATORS): $(READY)
 	$(BIN)/npm install --prefix $(VENV)/node --silent --no-audit --no-fund azurite@3
 	touch $@
