@@ -158,9 +158,8 @@ class DescriptorTests(CrowdCase):
             for connection in crowd(stack, 200, lambda: connected(server.port, 4096)):
                 with contextlib.suppress(OSError):
                     connection.sendall(ask)
-            before = server.cpu_seconds()
-            time.sleep(2)
-            self.assertLess(server.cpu_seconds() - before, 1)
+            # A server that spins would in each of these, one that is still answering comes to rest.
+            self.assertTrue(any(self._rests(server) for _ in range(5)))
         deadline = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError, AssertionError):
@@ -170,6 +169,11 @@ class DescriptorTests(CrowdCase):
             time.sleep(0.1)
         client.push_blob("a", Blob(2, MIB))
         self.assertNotIn("Traceback", server.log())
+
+    def _rests(self, server: RegistryServer) -> bool:
+        before = server.cpu_seconds()
+        time.sleep(2)
+        return server.cpu_seconds() - before < 1
 
     def test_L02_crowded(self) -> None:
         """When all places are taken a client is told 503, the debug port answers, and with room all is as before."""

@@ -70,7 +70,7 @@ class TestFind(SynchronousTestCase):
         error = self.assertRaises(ConfigError, self.find, "nonesuch")
         self.assertEqual(error.where, "storage")
         names = ", ".join(sorted(installed(IStorageDriverMaker)))
-        self.assertIn("filesystem, inmemory", names)
+        self.assertLessEqual({"filesystem", "inmemory"}, set(names.split(", ")))
         self.assertEqual(error.problem, f"no storage driver named 'nonesuch'; installed: {names}")
 
     def test_none_installed(self) -> None:

@@ -82,7 +82,8 @@ class StorageCase(ClosingCase):
 
     driver: IStorageDriver
     #: Whether a directory goes in one step.  A driver over a store that removes objects one by one sets this to
-    #: False, and those who list the directory meanwhile see what is left of it.
+    #: False, and those who list the directory meanwhile see what is left of it.  Where touching is copying, a
+    #: file that was discarded may be back then, too: never one that was touched be gone.
     deletes_at_once = True
     #: Characters of a path at most, where the store has a limit of its own: no fewer than 700, which is more than
     #: what the registry needs.
