@@ -31,7 +31,7 @@ FLOORS = {
         "events",
     ),
     1: ("interfaces",),
-    2: ("plugins",),
+    2: ("plugins", "waiting"),
     3: ("storage", "objects", "auth", "health", "notify", "cache", "telemetry"),
     4: ("content",),
     5: ("web",),

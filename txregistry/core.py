@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 from attrs import evolve, field, frozen
 from twisted.application.service import IService
-from twisted.internet.threads import deferToThreadPool
 from twisted.web.resource import IResource
 
 from txregistry import descriptors
@@ -33,6 +32,7 @@ from txregistry.notify.service import Teller
 from txregistry.protection import TagProtection
 from txregistry.telemetry.storage import observed
 from txregistry.validation import NO_URL, Rules
+from txregistry.waiting import in_thread
 from txregistry.web.announcer import Announcer
 from txregistry.web.app import Permissions, make_resource
 from txregistry.web.guard import Guard
@@ -199,15 +199,6 @@ def redirects(config: Config, driver: IStorageDriver) -> IRedirects | None:
     if config.storage.redirect.disable or not IRedirects.providedBy(driver):
         return None
     return IRedirects(driver)
-
-
-def in_thread(reactor: Any) -> Callable[[Callable[[], T]], Awaitable[T]]:
-    """Return what runs a function on the reactor's own threads."""
-
-    def run(work: Callable[[], T]) -> Awaitable[T]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), work)
-
-    return run
 
 
 def _part(limits: LimitKeys, workers: int) -> LimitKeys:

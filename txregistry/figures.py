@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from txregistry.content.links import InThread
 from txregistry.debug import Answer, Page
 from txregistry.health.lag import ReactorLag
 from txregistry.interfaces import ICache
 from txregistry.notify.courier import Figures
 from txregistry.notify.service import Notifications
 from txregistry.purging import PurgingService
+from txregistry.waiting import InThread
 
 if TYPE_CHECKING:
     from txregistry.collecting import CollectingService

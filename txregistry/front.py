@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 
 from txregistry.config.schema import Config, Tls
-from txregistry.core import in_thread
+from txregistry.waiting import in_thread
 from txregistry.web.site import RegistrySite
 
 #: Seconds between two looks at the TLS files.

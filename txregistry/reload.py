@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 
 from txregistry.config.load import Loaded
 from txregistry.config.schema import Config
-from txregistry.core import in_thread
 from txregistry.errors import ConfigError
 from txregistry.logs import Output
 from txregistry.service import RegistryService
+from txregistry.waiting import in_thread
 
 _log = Logger()
 

@@ -18,7 +18,7 @@ from txregistry.config.complaints import complaints
 from txregistry.config.drivers import make
 from txregistry.config.schema import Config
 from txregistry.config.telemetry import Telemetry
-from txregistry.core import Core, Share, in_thread, make_guard
+from txregistry.core import Core, Share, make_guard
 from txregistry.debug import DebugService, Page
 from txregistry.errors import ConfigError
 from txregistry.figures import figures_page, show_collecting, show_notifications, show_purging
@@ -31,6 +31,7 @@ from txregistry.pages import health_pages, process_variables, threads, variables
 from txregistry.purging import PurgingService
 from txregistry.rounds import Rounds
 from txregistry.supervisor import Supervisor
+from txregistry.waiting import in_thread
 from txregistry.workers.count import count
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from tests.faults.proxy import BLACKHOLE, ChaosProxy, Head, Reply, Rule, Trouble
 from txregistry import errors
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
-from txregistry.objects.threads import threads_of
 from txregistry.objects.writer import Sizes
 from txregistry.testing.storage.case import MIB, patterned
+from txregistry.waiting import in_thread
 
 SMALL = b"content"
 LARGE = patterned(3 * MIB + 12_345)
@@ -52,7 +52,7 @@ class TestFaults(TestCase):
 
     def driver_by(self, port: int) -> ObjectDriver:
         """Return a driver that asks the store by that port, and waits for a second at most."""
-        run = threads_of(reactor)
+        run = in_thread(reactor)
         retries = Retries(random.random, pause=0.05)
         options = Options.of({"bucket": "registry", "rootdirectory": self.root})
         bucket = make_bucket(options, reactor, run, f"http://127.0.0.1:{port}", retries, patience=1.0)

@@ -21,9 +21,9 @@ from txregistry import errors
 from txregistry.objects.discards import Pace
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
-from txregistry.objects.threads import threads_of
 from txregistry.objects.writer import Sizes
 from txregistry.testing.storage.case import MIB, patterned
+from txregistry.waiting import in_thread
 
 #: Seconds for which nothing may move.
 PATIENCE = 1.0
@@ -63,7 +63,7 @@ class FaultCase(TestCase):
         """Return a driver that asks the store by that port."""
         sizes = ("chunksize", "multipartcopychunksize", "multipartcopythresholdsize")
         chosen = Options.of(Server(port).options(self.root, **dict.fromkeys(sizes, 5 * MIB)))
-        run = threads_of(reactor)
+        run = in_thread(reactor)
         store = S3Store(make_bucket(chosen, reactor, run, Retries(random.random, pause=0.05), patience), run)
         driver = ObjectDriver(store, reactor, run, Sizes(chosen.chunksize), Pace(), prunes=True)
         self.addCleanup(lambda: Deferred.fromCoroutine(driver.close()))

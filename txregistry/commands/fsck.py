@@ -19,9 +19,10 @@ from txregistry.content.links import Links
 from txregistry.content.registry import Registry
 from txregistry.content.repair import Repair
 from txregistry.content.tree import Tree
-from txregistry.core import in_thread, rules
+from txregistry.core import rules
 from txregistry.errors import StorageError
 from txregistry.interfaces import IStorageDriver
+from txregistry.waiting import in_thread
 
 #: Seconds until what was found is looked at again.
 _SETTLE = 2

@@ -9,9 +9,9 @@ import click
 from txregistry.commands.invocation import CONFIG, on_storage
 from txregistry.config.schema import Config
 from txregistry.content.registry import Registry
-from txregistry.core import in_thread
 from txregistry.interfaces import IStorageDriver
 from txregistry.reference import RepositoryName
+from txregistry.waiting import in_thread
 
 _PAGE = 1000
 

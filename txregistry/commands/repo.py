@@ -13,11 +13,11 @@ from txregistry.config.schema import Config
 from txregistry.content import layout, removal
 from txregistry.content.registry import Registry
 from txregistry.content.tree import Tree
-from txregistry.core import in_thread
 from txregistry.errors import NameInvalid, NameUnknown, StorageError
 from txregistry.interfaces import IStorageDriver
 from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
+from txregistry.waiting import in_thread
 
 _PAGE = 1000
 #: Seconds in which nothing must have come to a repository that is removed.

@@ -28,10 +28,11 @@ from twisted.logger import Logger
 from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.links import Links
-from txregistry.content.tree import Folder, Tree, by_workers
+from txregistry.content.tree import Folder, Tree
 from txregistry.digest import ALGORITHMS, CANONICAL, Digest
 from txregistry.interfaces import FileInfo, IStorageDriver
 from txregistry.reference import RepositoryName, Tag
+from txregistry.waiting import by_workers
 
 _log = Logger()
 

@@ -16,11 +16,12 @@ from attrs import field, frozen, mutable
 from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.leftovers import Leftovers
-from txregistry.content.links import InThread, Links, concurrently
-from txregistry.content.tree import Folder, Pause, Tree, by_workers
+from txregistry.content.links import Links, concurrently
+from txregistry.content.tree import Folder, Pause, Tree
 from txregistry.digest import ALGORITHMS, Digest
 from txregistry.reference import RepositoryName
 from txregistry.validation import Rules
+from txregistry.waiting import InThread, by_workers
 
 _LINK_LIMIT = 1024
 #: Blobs that are read at once.

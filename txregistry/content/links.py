@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -17,6 +17,7 @@ from txregistry.interfaces import FileInfo, IStorageDriver
 from txregistry.manifest import SIZE_LIMIT
 from txregistry.reference import RepositoryName
 from txregistry.storage.batches import place
+from txregistry.waiting import InThread
 
 _log = Logger()
 
@@ -110,14 +111,6 @@ class Links:
         except errors.PathUnknown:
             return False
         return True
-
-
-class InThread(Protocol):
-    """Runs a function where it does not keep others waiting, and delivers its result."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Run *work*."""
-        ...
 
 
 async def concurrently(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:

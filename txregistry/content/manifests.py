@@ -12,7 +12,7 @@ from txregistry import errors, manifest
 from txregistry.content import layout
 from txregistry.content.blobs import Blobs
 from txregistry.content.facts import Facts
-from txregistry.content.links import InThread, Links, concurrently
+from txregistry.content.links import Links, concurrently
 from txregistry.content.locks import Locks
 from txregistry.content.referrers import Referrers, fits
 from txregistry.content.tags import Tags
@@ -21,6 +21,7 @@ from txregistry.protection import TagProtection
 from txregistry.reference import RepositoryName, Tag
 from txregistry.storage.batches import durably, together, uncancelled
 from txregistry.validation import Rules
+from txregistry.waiting import InThread
 
 _log = Logger()
 

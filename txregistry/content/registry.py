@@ -9,7 +9,7 @@ from attrs import frozen
 from txregistry.content.blobs import Blobs
 from txregistry.content.catalog import Catalog
 from txregistry.content.facts import Facts
-from txregistry.content.links import InThread, Links
+from txregistry.content.links import Links
 from txregistry.content.locks import Locks
 from txregistry.content.manifests import Manifests
 from txregistry.content.referrers import Referrers
@@ -18,6 +18,7 @@ from txregistry.content.uploads import Uploads
 from txregistry.interfaces import IRedirects, IStorageDriver
 from txregistry.protection import TagProtection
 from txregistry.validation import Rules
+from txregistry.waiting import InThread
 
 
 @frozen

@@ -15,12 +15,13 @@ from attrs import frozen
 from txregistry import errors
 from txregistry.content import layout
 from txregistry.content.inspection import Finding
-from txregistry.content.links import InThread, Links
+from txregistry.content.links import Links
 from txregistry.content.manifests import Manifests
 from txregistry.content.tree import Tree
 from txregistry.digest import ALGORITHMS, Digest
 from txregistry.manifest import SIZE_LIMIT
 from txregistry.reference import RepositoryName
+from txregistry.waiting import InThread
 
 #: Seconds in which a push has written a manifest's link after its entry among the referrers.
 _PUSH = 600

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from txregistry import errors
 from txregistry.content import layout
@@ -82,24 +81,3 @@ class Tree:
             return await self.driver.list(path)
         except (errors.PathUnknown, errors.PathInvalid):
             return []
-
-
-async def by_workers(work: Callable[[T], Awaitable[object]], items: Iterable[T], workers: int) -> None:
-    """Do *work* on each of *items*, by so many at once; a long one keeps the others waiting for nothing.
-
-    The first that fails ends it, and its exception is raised.
-    """
-    shared = iter(items)
-
-    async def worker() -> None:
-        for item in shared:
-            await work(item)
-
-    working = [Deferred.fromCoroutine(worker()) for _ in range(workers)]
-    try:
-        await gatherResults(working, consumeErrors=True)
-    except FirstError as error:
-        raise error.subFailure.value from None  # type: ignore[misc]
-    finally:
-        for one in working:
-            one.cancel()

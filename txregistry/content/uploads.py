@@ -19,11 +19,12 @@ from twisted.logger import Logger
 from txregistry import errors
 from txregistry.content import layout
 from txregistry.content.blobs import Blob
-from txregistry.content.links import InThread, Links
+from txregistry.content.links import Links
 from txregistry.digest import CANONICAL, Digest, Digester
 from txregistry.interfaces import IFileWriter, IStorageDriver
 from txregistry.reference import RepositoryName
 from txregistry.storage.batches import durably, leave, together, uncancelled
+from txregistry.waiting import InThread
 
 _log = Logger()
 

@@ -32,7 +32,7 @@ from txregistry import errors
 from txregistry.interfaces import FileInfo
 from txregistry.objects.sessions import size_of
 from txregistry.objects.store import IObjectStore, ObjectInfo
-from txregistry.objects.turns import Turns
+from txregistry.waiting import Turns
 
 _log = Logger()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from zope.interface import implementer
 
 from txregistry import errors
@@ -47,9 +47,9 @@ from txregistry.objects.store import (
     PastEnd,
     Piece,
 )
-from txregistry.objects.turns import uncancelled
-from txregistry.objects.writer import InThread, ObjectWriter, Sizes
+from txregistry.objects.writer import ObjectWriter, Sizes
 from txregistry.paths import check
+from txregistry.waiting import InThread, gathered, uncancelled
 
 #: Segments that are put at once, of all files.
 _PUT_AT_ONCE = 32
@@ -171,9 +171,7 @@ class ObjectDriver:
         found: list[FileInfo | None] = []
         for start in range(0, len(paths), _TOUCHED_AT_ONCE):
             batch = [check(path) for path in paths[start : start + _TOUCHED_AT_ONCE]]
-            found += await _together(
-                [Deferred.fromCoroutine(self._discards.touch(one, age)) for one in batch]
-            )
+            found += await gathered([Deferred.fromCoroutine(self._discards.touch(one, age)) for one in batch])
         return found
 
     async def discard(self, path: str, before: float) -> FileInfo | None:
@@ -217,7 +215,7 @@ class ObjectDriver:
         Of a directory, a thousand files go at a time, in the order of their paths.
         """
         prefix = f"{check(path)}/"
-        info, page = await _together(
+        info, page = await gathered(
             [
                 Deferred.fromCoroutine(self._head(path)),
                 Deferred.fromCoroutine(_of(self._store.page(prefix, deep=True))),
@@ -357,14 +355,3 @@ async def _rest(reader: IFileReader) -> bytes:
 
 async def _of(awaitable: Any) -> Any:
     return await awaitable
-
-
-async def _together(several: Sequence[Deferred[Any]]) -> list[Any]:
-    """Return the results of all of them; the first that fails ends the others."""
-    try:
-        return await gatherResults(several, consumeErrors=True)
-    except FirstError as error:
-        raise error.subFailure.value from None  # type: ignore[misc]
-    finally:
-        for one in several:
-            one.cancel()

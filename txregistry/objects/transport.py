@@ -92,6 +92,18 @@ class Stream:
         return header(self.headers, name)
 
 
+def whole_size(path: str, stream: Stream, start: int) -> int:
+    """Return the bytes of a whole object, of which an answer has those from *start* on.
+
+    :raises txregistry.errors.StorageFault: the answer is none to that question.
+    """
+    whole = (stream.header("Content-Range") or "").rpartition("/")[2]
+    size = stream.length if not start else int(whole) if whole.isdigit() else None
+    if size is None or stream.status != (206 if start else 200):
+        raise errors.StorageFault(path, f"the store answers {stream.status}, and not with what was asked for")
+    return size
+
+
 def header(headers: Headers, name: str) -> str | None:
     """Return the last value of a header; None where there is none."""
     values = headers.getRawHeaders(name)

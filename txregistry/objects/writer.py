@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
@@ -15,7 +15,7 @@ from txregistry.interfaces import IFileWriter
 from txregistry.objects.reader import PiecesReader
 from txregistry.objects.sessions import RENEWAL, Session, numbered, save, segment
 from txregistry.objects.store import Conflict, IObjectStore, Piece
-from txregistry.objects.turns import Turns
+from txregistry.waiting import InThread, Turns
 
 T = TypeVar("T")
 
@@ -23,14 +23,6 @@ _log = Logger()
 
 #: Segments after which they become longer, so that no object is assembled of more than a store takes (10,000).
 _GROWING = 500
-
-
-class InThread(Protocol):
-    """Runs a function where it does not keep others waiting, and delivers its result."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Run *work*."""
-        ...
 
 
 @frozen

@@ -15,8 +15,8 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
+from txregistry import waiting
 from txregistry.interfaces import IBatching
 from txregistry.storage.threads import Threads
 
@@ -115,21 +115,7 @@ def uncancelled(work: Coroutine[Any, Any, T], undo: Callable[[T], None] | None =
     if _here.place is not None:
         # A batch goes on to its end anyway.
         return work
-    result: Deferred[T] = Deferred()
-    inner = Deferred.fromCoroutine(work)
-
-    def succeeded(value: T) -> None:
-        if not result.called:
-            result.callback(value)
-        elif undo is not None:
-            undo(value)
-
-    def failed(failure: Failure) -> None:
-        if not result.called:
-            result.errback(failure)
-
-    inner.addCallbacks(succeeded, failed)
-    return result
+    return waiting.uncancelled(work, undo)
 
 
 def _block(work: Coroutine[Any, Any, T], awaited: Blocking) -> tuple[bool, Any]:

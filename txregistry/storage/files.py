@@ -11,11 +11,11 @@ import stat
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from txregistry.interfaces import IFileReader, IFileWriter
 from txregistry.storage.batches import uncancelled
+from txregistry.waiting import Turns
 
 T = TypeVar("T")
 
@@ -39,25 +39,18 @@ class _OpenFile:
         self._run = run
         self._path = path
         self._descriptor: int | None = descriptor
-        self._last: Deferred[None] | None = None
+        self._turns = Turns()
 
     async def call(self, work: Callable[[int], T]) -> T:
         """Return what *work* makes of the descriptor, when its turn has come."""
-        return await uncancelled(self._in_turn(lambda: work(self._held())))
+        return await self._do(lambda: work(self._held()))
 
     async def close(self) -> None:
         """Close the descriptor, when all that was called before has ended."""
-        await uncancelled(self._in_turn(self._close))
+        await self._do(self._close)
 
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        before, self._last = self._last, Deferred()
-        mine = self._last
-        if before is not None:
-            await before
-        try:
-            return await self._run(self._path, work)
-        finally:
-            mine.callback(None)
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await uncancelled(self._turns.take(lambda: self._run(self._path, work)))
 
     def _held(self) -> int:
         if self._descriptor is None:

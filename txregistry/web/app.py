@@ -12,12 +12,12 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 
 from txregistry.access import CATALOG, DELETE, PULL, PUSH, Access
-from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.health.condition import Condition
 from txregistry.interfaces import ITokenIssuing
 from txregistry.reference import RepositoryName
+from txregistry.waiting import InThread
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.blobs import BlobRoutes

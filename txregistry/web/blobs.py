@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred
 
 from txregistry import errors, media
 from txregistry.content.blobs import Blob
-from txregistry.content.links import InThread
 from txregistry.content.registry import Registry
 from txregistry.digest import Digest
 from txregistry.interfaces import IFileReader, ILocalFiles, IRedirects
 from txregistry.ranges import ByteRange, parse_range
 from txregistry.reference import RepositoryName
 from txregistry.storage.batches import together, uncancelled
+from txregistry.waiting import InThread
 from txregistry.web.announcer import Announcer
 from txregistry.web.answers import answer
 from txregistry.web.conditions import is_conditional, is_wanted, range_applies, unchanged

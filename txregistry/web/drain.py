@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from txregistry import errors
-from txregistry.content.links import InThread
 from txregistry.interfaces import IFileReader
 from txregistry.ranges import ByteRange
+from txregistry.waiting import InThread
 from txregistry.web.pace import LEAST_RATE
 from txregistry.web.sending import is_plain
 from txregistry.web.taken import taken

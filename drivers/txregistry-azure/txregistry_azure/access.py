@@ -12,8 +12,7 @@ from azure.storage.blob import BlobServiceClient, generate_blob_sas, generate_co
 from zope.interface import Interface, implementer
 
 from txregistry import errors
-from txregistry.objects.turns import Turns
-from txregistry.objects.writer import InThread
+from txregistry.waiting import InThread, Turns
 from txregistry_azure.options import CLIENT_SECRET, SHARED_KEY, Options
 
 #: Seconds for which the URL of a blob is good, as Distribution's is.

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from xml.etree import ElementTree
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from txregistry import errors
 from txregistry.objects.store import Piece
+from txregistry.waiting import by_workers
 from txregistry_azure.answers import Refusal
 from txregistry_azure.container import Container
 
@@ -126,14 +126,13 @@ class Assembling:
             base64.b64encode(f"{prefix}-{number:06d}".encode("ascii")).decode("ascii")
             for number in range(len(blocks))
         ]
-        waiting = iter(list(zip(names, blocks, strict=True)))
 
-        async def worker() -> None:
-            for name, block in waiting:
-                await (self._stage if self._copies else self._carry)(path, name, block)
+        async def stage(named: tuple[str, Block]) -> None:
+            await (self._stage if self._copies else self._carry)(path, *named)
 
+        count = min(_AT_ONCE if self._copies else _CARRIED_AT_ONCE, len(blocks))
         try:
-            await _all(worker, min(_AT_ONCE if self._copies else _CARRIED_AT_ONCE, len(blocks)))
+            await by_workers(stage, list(zip(names, blocks, strict=True)), count)
         except _CannotCopy:
             self._copies = False
             await self._in_blocks(path, pieces, headers)
@@ -186,17 +185,3 @@ class Assembling:
 
 class _CannotCopy(Exception):
     """The store does not copy blocks."""
-
-
-async def _all(worker: Callable[[], Awaitable[None]], count: int) -> None:
-    async def work() -> None:
-        await worker()
-
-    working = [Deferred.fromCoroutine(work()) for _ in range(count)]
-    try:
-        await gatherResults(working, consumeErrors=True)
-    except FirstError as error:
-        raise error.subFailure.value from None  # type: ignore[misc]
-    finally:
-        for one in working:
-            one.cancel()

@@ -11,9 +11,8 @@ from txregistry import __version__
 from txregistry.objects.certificates import Unverified
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
-from txregistry.objects.threads import threads_of
 from txregistry.objects.transport import PATIENCE, Answer, Transport
-from txregistry.objects.writer import InThread
+from txregistry.waiting import InThread, in_thread
 from txregistry_azure.access import access_of
 from txregistry_azure.answers import EXPIRED, PASSING, code_of
 from txregistry_azure.container import Container
@@ -27,7 +26,7 @@ def make(options: Mapping[str, Any], reactor: Any, **more: Any) -> ObjectDriver:
     :param more: what :class:`txregistry.objects.driver.ObjectDriver` is given, too.
     :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong.
     """
-    run = threads_of(reactor)
+    run = in_thread(reactor)
     return ObjectDriver(
         AzureStore(make_container(Options.of(options), reactor, run), run), reactor, run, **more
     )

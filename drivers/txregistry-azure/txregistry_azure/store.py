@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import ssl
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
+from urllib.error import HTTPError
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from txregistry import errors
+from txregistry.objects.checksums import md5
 from txregistry.objects.documents import document
+from txregistry.objects.first_look import first_look
 from txregistry.objects.store import (
     ABSENT,
     Conflict,
@@ -32,8 +31,8 @@ from txregistry.objects.store import (
     PastEnd,
     Piece,
 )
-from txregistry.objects.transport import Answer, Refused, Stream, date, header
-from txregistry.objects.writer import InThread
+from txregistry.objects.transport import Answer, Refused, date, header, whole_size
+from txregistry.waiting import InThread, by_workers
 from txregistry_azure.answers import Refusal, refuse
 from txregistry_azure.assembling import Assembling
 from txregistry_azure.container import Container
@@ -48,11 +47,8 @@ _OURS, _THEIRS = "txregistry-", "txregistry_"
 #: The note that tells blobs apart whose MD5 the store does not know; it outlives a touch.
 _ID = "txregistry-id"
 _TYPE = "application/octet-stream"
-#: Bytes beyond which an MD5 is computed in a thread.
-_QUICK = 64 * 1024
-#: Seconds that a deletion that is asked for once may take, and the first look at the container.
+#: Seconds that a deletion that is asked for once may take.
 _DELETING = 10.0
-_FIRST_LOOK = 5.0
 _DELETED_AT_ONCE = 16
 #: Entries of a page at most (Azure Storage, "List Blobs").
 _MOST = 5000
@@ -83,26 +79,16 @@ class AzureStore:
         shown = Deferred.fromCoroutine(container.access.ask()).result
         query = {"restype": "container", "comp": "list", "maxresults": "1", "prefix": container.name("/")}
         made = container.request(shown, "", "GET", query)
-        request = urllib.request.Request(made.url, headers=dict(made.headers))  # noqa: S310 (http or https)
-        context = ssl.create_default_context()
-        if container.options.skipverify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        try:
-            with urllib.request.urlopen(request, timeout=_FIRST_LOOK, context=context):  # nosec B310 # noqa: S310
-                return
-        except urllib.error.HTTPError as error:
+
+        def problem_of(error: HTTPError) -> str:
             code = error.headers.get("x-ms-error-code", "")
             problem = f"the store answers {error.code} {code} to the first request".replace("  ", " ")
             if 400 <= error.code < 500 and error.code not in (408, 429):
                 raise errors.ConfigError("container", problem) from error
-        except OSError as error:
-            problem = str(getattr(error, "reason", error))
-        _log.warn(
-            "the store of container {container} cannot be reached yet: {why}",
-            container=container.options.container,
-            why=problem,
-        )
+            return problem
+
+        options = container.options
+        first_look(made, f"container {options.container}", problem_of, options.skipverify)
 
     async def close(self) -> None:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
@@ -121,12 +107,11 @@ class AzureStore:
             if error.answer.status == 416:
                 raise PastEnd(path) from None
             raise refuse(path, error.answer) from None
-        size = _size(stream, start)
-        if size is None or stream.status != (206 if start else 200):
+        try:
+            size = whole_size(path, stream, start)
+        except errors.StorageFault:
             await stream.body.close()
-            raise errors.StorageFault(
-                path, f"the store answers {stream.status}, and not with what was asked for"
-            )
+            raise
         info = _info(stream.headers, size)
         if version is not None and not _same(version, info.version):
             await stream.body.close()
@@ -141,13 +126,13 @@ class AzureStore:
         version: str | None = None,
     ) -> str:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
-        digest = await self._md5(pieces)
-        md5 = base64.b64encode(digest).decode("ascii")
-        headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": _TYPE, "Content-MD5": md5}
+        digest = await md5(pieces, self._in_thread)
+        encoded = base64.b64encode(digest).decode("ascii")
+        headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": _TYPE, "Content-MD5": encoded}
         headers |= _noted(notes or {})
 
         def wrong(answer: Answer) -> str | None:
-            other = answer.status < 300 and answer.header("Content-MD5") not in (None, md5)
+            other = answer.status < 300 and answer.header("Content-MD5") not in (None, encoded)
             return "the store has other bytes than were sent" if other else None
 
         async def put(version: str | None) -> Answer:
@@ -190,20 +175,7 @@ class AzureStore:
 
     async def delete(self, paths: Sequence[str], once: bool = False) -> None:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
-        waiting = iter(paths)
-
-        async def worker() -> None:
-            for path in waiting:
-                await self._delete(path, once)
-
-        working = [Deferred.fromCoroutine(worker()) for _ in range(min(_DELETED_AT_ONCE, len(paths)))]
-        try:
-            await gatherResults(working, consumeErrors=True)
-        except FirstError as error:
-            raise error.subFailure.value from None  # type: ignore[misc]
-        finally:
-            for one in working:
-                one.cancel()
+        await by_workers(lambda path: self._delete(path, once), paths, min(_DELETED_AT_ONCE, len(paths)))
 
     async def page(
         self, prefix: str, after: str = "", deep: bool = False, limit: int = 1000, token: str | None = None
@@ -326,17 +298,6 @@ class AzureStore:
             raise errors.StorageUnavailable(path, "the answer is shorter than it says")
         return found
 
-    async def _md5(self, pieces: Sequence[bytes]) -> bytes:
-        def digest() -> bytes:
-            hashing = hashlib.md5(usedforsecurity=False)
-            for piece in pieces:
-                hashing.update(piece)
-            return hashing.digest()
-
-        if sum(map(len, pieces)) > _QUICK:
-            return await self._in_thread(digest)
-        return digest()
-
 
 def _name(entry: ElementTree.Element) -> str:
     element = entry.find("Name")
@@ -367,14 +328,6 @@ def _noted(notes: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _size(stream: Stream, start: int) -> int | None:
-    """Return the bytes of a whole object, of which the answer has those from *start* on."""
-    if not start:
-        return stream.length
-    whole = (stream.header("Content-Range") or "").rpartition("/")[2]
-    return int(whole) if whole.isdigit() else None
-
-
 def _info(headers: Headers, size: int) -> ObjectInfo:
     notes = {}
     for raw, values in headers.getAllRawHeaders():
@@ -385,14 +338,14 @@ def _info(headers: Headers, size: int) -> ObjectInfo:
             notes[note] = values[-1].decode("latin-1")
     text = header(headers, "x-ms-blob-content-md5") or header(headers, "Content-MD5")
     try:
-        md5 = base64.b64decode(text or "", validate=True).hex() or None
+        known = base64.b64decode(text or "", validate=True).hex() or None
     except binascii.Error:
-        md5 = None
+        known = None
     return ObjectInfo(
         size,
         date(header(headers, "Last-Modified")),
-        _version(header(headers, "ETag"), notes.get(_ID) or md5 or ""),
+        _version(header(headers, "ETag"), notes.get(_ID) or known or ""),
         date(header(headers, "Date")),
         notes,
-        md5,
+        known,
     )

@@ -14,8 +14,7 @@ from google.cloud.storage import Client
 from google.oauth2.service_account import Credentials
 
 from txregistry import errors
-from txregistry.objects.turns import Turns
-from txregistry.objects.writer import InThread
+from txregistry.waiting import InThread, Turns
 from txregistry_gcs.options import Options
 
 #: How long a URL is good, as Distribution's is.

@@ -14,9 +14,9 @@ from txregistry import __version__
 from txregistry.errors import ConfigError
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
-from txregistry.objects.threads import threads_of
 from txregistry.objects.transport import PATIENCE, Answer, Transport
-from txregistry.objects.writer import InThread, Sizes
+from txregistry.objects.writer import Sizes
+from txregistry.waiting import InThread, in_thread
 from txregistry_gcs.access import Access
 from txregistry_gcs.bucket import Bucket
 from txregistry_gcs.options import Options
@@ -39,7 +39,7 @@ def make(options: Mapping[str, Any], reactor: Any, **more: Any) -> ObjectDriver:
         emulator = f"http://{emulator}"
     if emulator and not emulator.startswith(("http://", "https://")):
         raise ConfigError("bucket", f"the variable {_EMULATOR} is no address")
-    run = threads_of(reactor)
+    run = in_thread(reactor)
     store = GCSStore(make_bucket(chosen, reactor, run, emulator.rstrip("/")), run)
     return ObjectDriver(store, reactor, run, **{"sizes": Sizes(chosen.chunksize), **more})
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import re
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.error import HTTPError
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from txregistry import errors
+from txregistry.objects.checksums import md5
+from txregistry.objects.first_look import first_look
 from txregistry.objects.store import (
     ABSENT,
     Conflict,
@@ -31,9 +31,8 @@ from txregistry.objects.store import (
     PastEnd,
     Piece,
 )
-from txregistry.objects.transport import Answer, Refused, Stream, date
-from txregistry.objects.turns import uncancelled
-from txregistry.objects.writer import InThread
+from txregistry.objects.transport import Answer, Refused, Stream, date, whole_size
+from txregistry.waiting import InThread, by_workers, gathered, uncancelled
 from txregistry_gcs.bucket import Bucket, refuse
 
 _log = Logger()
@@ -49,10 +48,7 @@ _FIELDS = "size,updated,generation,metageneration,md5Hash,contentType"
 _COMPOSED = 32
 _COMPOSING = "/_txregistry/composing/"
 _COPYING = 90.0
-#: Bytes beyond which an MD5 is computed in a thread.
-_QUICK = 64 * 1024
 _DELETING = 10.0
-_FIRST_LOOK = 5.0
 _AT_ONCE = 16
 
 
@@ -76,21 +72,14 @@ class GCSStore:
         bucket.access.prepare()
         query = {"maxResults": "1", "prefix": bucket.key("/")}
         made = bucket.request(bucket.access.present, "GET", bucket.objects, query)
-        request = urllib.request.Request(made.url, headers=dict(made.headers))  # noqa: S310 (http or https)
-        try:
-            with urllib.request.urlopen(request, timeout=_FIRST_LOOK):  # nosec B310 # noqa: S310
-                return
-        except urllib.error.HTTPError as error:
+
+        def problem_of(error: HTTPError) -> str:
             problem = f"the store answers {error.code} to the first request"
             if 400 <= error.code < 500 and error.code not in (408, 429):
                 raise errors.ConfigError("bucket", problem) from error
-        except OSError as error:
-            problem = str(getattr(error, "reason", error))
-        _log.warn(
-            "the store of bucket {bucket} cannot be reached yet: {why}",
-            bucket=bucket.options.bucket,
-            why=problem,
-        )
+            return problem
+
+        first_look(made, f"bucket {bucket.options.bucket}", problem_of)
 
     async def close(self) -> None:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
@@ -137,11 +126,10 @@ class GCSStore:
         version: str | None = None,
     ) -> str:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
-        digest = await self._md5(pieces)
-        md5 = base64.b64encode(digest).decode("ascii")
+        encoded = base64.b64encode(await md5(pieces, self.in_thread)).decode("ascii")
         kind = "; ".join([_NOTED, *(f"{name}={value}" for name, value in notes.items())]) if notes else _TYPE
         key = self.bucket.key(path)
-        about = json.dumps({"name": key, "contentType": kind, "md5Hash": md5})
+        about = json.dumps({"name": key, "contentType": kind, "md5Hash": encoded})
         boundary = uuid.uuid4().hex
         head = (
             f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{about}\r\n"
@@ -158,7 +146,7 @@ class GCSStore:
                     if answer.status == 400 and b"MD5" in answer.content
                     else None
                 )
-            other = _document(path, answer).get("md5Hash") not in (None, md5)
+            other = _document(path, answer).get("md5Hash") not in (None, encoded)
             return "the store has other bytes than were sent" if other else None
 
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
@@ -207,7 +195,10 @@ class GCSStore:
                     Piece(_COMPOSING + uuid.uuid4().hex, sum(one.size for one in group)) for group in groups
                 ]
                 made += [one.path for one in left]
-                await _all([self._compose(one.path, group) for one, group in zip(left, groups, strict=True)])
+                composing = zip(left, groups, strict=True)
+                await gathered(
+                    [Deferred.fromCoroutine(self._compose(one.path, group)) for one, group in composing]
+                )
             await self._compose(path, left)
         finally:
             if made:
@@ -223,8 +214,7 @@ class GCSStore:
             except errors.PathUnknown:
                 return
 
-        for start in range(0, len(paths), _AT_ONCE):
-            await _all([delete(path) for path in paths[start : start + _AT_ONCE]])
+        await by_workers(delete, paths, min(_AT_ONCE, len(paths)))
 
     async def page(
         self, prefix: str, after: str = "", deep: bool = False, limit: int = 1000, token: str | None = None
@@ -300,28 +290,6 @@ class GCSStore:
         except errors.StorageError as error:
             _log.warn("cannot remove what objects were composed of: {error}", error=error)
 
-    async def _md5(self, pieces: Sequence[bytes]) -> bytes:
-        def digest() -> bytes:
-            hashing = hashlib.md5(usedforsecurity=False)
-            for piece in pieces:
-                hashing.update(piece)
-            return hashing.digest()
-
-        if sum(map(len, pieces)) > _QUICK:
-            return await self.in_thread(digest)
-        return digest()
-
-
-async def _all(several: Sequence[Any]) -> None:
-    working = [Deferred.fromCoroutine(one) for one in several]
-    try:
-        await gatherResults(working, consumeErrors=True)
-    except FirstError as error:
-        raise error.subFailure.value from None  # type: ignore[misc]
-    finally:
-        for one in working:
-            one.cancel()
-
 
 def _document(path: str, answer: Answer) -> dict[str, Any]:
     try:
@@ -334,18 +302,15 @@ def _document(path: str, answer: Answer) -> dict[str, Any]:
 
 
 def _info_of(path: str, stream: Stream, start: int) -> ObjectInfo:
-    whole = (stream.header("Content-Range") or "").rpartition("/")[2]
-    size = stream.length if not start else int(whole) if whole.isdigit() else None
-    if size is None or stream.status != (206 if start else 200):
-        raise errors.StorageFault(path, f"the store answers {stream.status}, and not with what was asked for")
+    size = whole_size(path, stream, start)
     kind = stream.header("Content-Type") or ""
     if kind == _FOREIGN:
         raise errors.PathUnknown(path)
     hashes = ",".join(stream.headers.getRawHeaders("X-Goog-Hash") or ())
-    md5 = next((text[4:] for text in hashes.replace(" ", "").split(",") if text.startswith("md5=")), None)
+    sent = next((text[4:] for text in hashes.replace(" ", "").split(",") if text.startswith("md5=")), None)
     version = f"{stream.header('X-Goog-Generation')} {stream.header('X-Goog-Metageneration') or ''}"
     modified = date(stream.header("Last-Modified"))
-    return ObjectInfo(size, modified, version, date(stream.header("Date")), _notes(kind), _hexadecimal(md5))
+    return ObjectInfo(size, modified, version, date(stream.header("Date")), _notes(kind), _hexadecimal(sent))
 
 
 def _notes(kind: str) -> dict[str, str]:

@@ -8,13 +8,12 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from txregistry import errors
 from txregistry.objects.documents import document
 from txregistry.objects.store import Piece
-from txregistry.objects.turns import uncancelled
+from txregistry.waiting import by_workers, uncancelled
 from txregistry_s3.answers import wrong_answer
 from txregistry_s3.bucket import Bucket
 
@@ -124,21 +123,13 @@ class Assembling:
 
     async def _copy_parts(self, path: str, upload: str, parts: Sequence[Part]) -> list[str]:
         etags = [""] * len(parts)
-        waiting = iter(enumerate(parts))
 
-        async def worker() -> None:
-            for index, part in waiting:
-                etags[index] = await self._copy_part(path, upload, index + 1, part)
+        async def copy(part: tuple[int, Part]) -> None:
+            index, source = part
+            etags[index] = await self._copy_part(path, upload, index + 1, source)
 
         count = min(self.bucket.options.multipartcopymaxconcurrency, _AT_ONCE, len(parts))
-        working = [Deferred.fromCoroutine(worker()) for _ in range(count)]
-        try:
-            await gatherResults(working, consumeErrors=True)
-        except FirstError as error:
-            raise error.subFailure.value from None  # type: ignore[misc]
-        finally:
-            for one in working:
-                one.cancel()
+        await by_workers(copy, enumerate(parts), count)
         return etags
 
     async def _copy_part(self, path: str, upload: str, number: int, part: Part) -> str:

@@ -10,8 +10,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 from txregistry import errors
-from txregistry.objects.turns import Turns
-from txregistry.objects.writer import InThread
+from txregistry.waiting import InThread, Turns
 
 #: Seconds after which it is asked again for keys that may change.
 _KEPT = 60.0

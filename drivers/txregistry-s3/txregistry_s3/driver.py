@@ -14,9 +14,9 @@ from txregistry import __version__
 from txregistry.objects.certificates import Unverified
 from txregistry.objects.driver import ObjectDriver
 from txregistry.objects.retries import Retries
-from txregistry.objects.threads import threads_of
 from txregistry.objects.transport import PATIENCE, Answer, Transport
-from txregistry.objects.writer import InThread, Sizes
+from txregistry.objects.writer import Sizes
+from txregistry.waiting import InThread, in_thread
 from txregistry_s3.answers import EXPIRED, PASSING, code_of
 from txregistry_s3.bucket import Bucket
 from txregistry_s3.credentials import Signers
@@ -34,7 +34,7 @@ def make(options: Mapping[str, Any], reactor: Any, **more: Any) -> ObjectDriver:
     :raises txregistry.errors.ConfigError: an option is unknown, missing or wrong.
     """
     chosen = Options.of(options)
-    run = threads_of(reactor)
+    run = in_thread(reactor)
     store = S3Store(make_bucket(chosen, reactor, run), run)
     return ObjectDriver(store, reactor, run, prunes=True, **{"sizes": Sizes(chosen.chunksize), **more})
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from urllib.error import HTTPError
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
@@ -17,7 +15,9 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from txregistry import errors
+from txregistry.objects.checksums import md5
 from txregistry.objects.documents import document
+from txregistry.objects.first_look import first_look
 from txregistry.objects.store import (
     ABSENT,
     Conflict,
@@ -29,8 +29,8 @@ from txregistry.objects.store import (
     PastEnd,
     Piece,
 )
-from txregistry.objects.transport import Answer, Refused, Stream, date, header
-from txregistry.objects.writer import InThread
+from txregistry.objects.transport import Answer, Refused, date, header, whole_size
+from txregistry.waiting import InThread
 from txregistry_s3.answers import code_of, moment, refuse, wrong_answer
 from txregistry_s3.assembling import Assembling
 from txregistry_s3.bucket import Bucket, md5_of
@@ -38,12 +38,10 @@ from txregistry_s3.bucket import Bucket, md5_of
 _log = Logger()
 
 _NOTE = "x-amz-meta-"
-#: Bytes beyond which an MD5 is computed in a thread.
-_QUICK = 64 * 1024
+#: Bytes of an answer that tells of an error, at most.
+_ERROR_LIMIT = 64 * 1024
 #: Seconds that a deletion that is asked for once may take.
 _DELETING = 10.0
-#: Seconds that the first look at the bucket may take.
-_FIRST_LOOK = 5.0
 
 
 @implementer(IObjectStore)
@@ -64,28 +62,16 @@ class S3Store:
         bucket.signers.prepare()
         query = {"list-type": "2", "max-keys": "1", "prefix": bucket.key("/")}
         made = bucket.signing.request(bucket.signers.frozen, "GET", "", query, {})
-        request = urllib.request.Request(made.url, headers=dict(made.headers))  # noqa: S310 (http or https)
-        context = ssl.create_default_context()
-        if bucket.options.skipverify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        try:
-            with urllib.request.urlopen(request, timeout=_FIRST_LOOK, context=context):  # nosec B310 # noqa: S310
-                return
-        except urllib.error.HTTPError as error:
-            code = code_of(error.read(_QUICK))
+
+        def problem_of(error: HTTPError) -> str:
+            code = code_of(error.read(_ERROR_LIMIT))
             if 400 <= error.code < 500 or error.code in (301, 307):
                 raise errors.ConfigError(
                     "bucket", f"the store answers {error.code} {code} to the first request".replace("  ", " ")
                 ) from error
-            problem = f"it answers {error.code} {code}"
-        except OSError as error:
-            problem = str(getattr(error, "reason", error))
-        _log.warn(
-            "the store of bucket {bucket} cannot be reached yet: {why}",
-            bucket=bucket.options.bucket,
-            why=problem,
-        )
+            return f"it answers {error.code} {code}"
+
+        first_look(made, f"bucket {bucket.options.bucket}", problem_of, bucket.options.skipverify)
 
     async def close(self) -> None:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
@@ -109,12 +95,11 @@ class S3Store:
             if error.answer.status == 416:
                 raise PastEnd(path) from None
             raise refuse(path, error.answer) from None
-        size = _size(stream, start)
-        if size is None or stream.status != (206 if start else 200):
+        try:
+            size = whole_size(path, stream, start)
+        except errors.StorageFault:
             await stream.body.close()
-            raise errors.StorageFault(
-                path, f"the store answers {stream.status}, and not with what was asked for"
-            )
+            raise
         return Opened(_info(stream.headers, size), stream.body)
 
     async def put(
@@ -125,7 +110,7 @@ class S3Store:
         version: str | None = None,
     ) -> str:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
-        digest = await self._md5(pieces)
+        digest = await md5(pieces, self.in_thread)
         headers = {**self.bucket.making, **_noted(notes or {})}
         headers["Content-MD5"] = base64.b64encode(digest).decode("ascii")
         if version == ABSENT:
@@ -241,8 +226,8 @@ class S3Store:
     async def _delete_several(self, paths: Sequence[str], once: bool) -> None:
         entries = "".join(f"<Object><Key>{escape(self.bucket.key(path))}</Key></Object>" for path in paths)
         body = f"<Delete><Quiet>true</Quiet>{entries}</Delete>".encode("ascii")
-        md5 = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {"Content-MD5": base64.b64encode(md5).decode("ascii"), "Content-Type": "application/xml"}
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        headers = {"Content-MD5": base64.b64encode(digest).decode("ascii"), "Content-Type": "application/xml"}
         answer = await self.bucket.ask(
             paths[0],
             "POST",
@@ -260,28 +245,9 @@ class S3Store:
                 kind = errors.StorageFault if code == "AccessDenied" else errors.StorageUnavailable
                 raise kind(path, f"the store answers {code} to a deletion")
 
-    async def _md5(self, pieces: Sequence[bytes]) -> bytes:
-        def digest() -> bytes:
-            hashing = hashlib.md5(usedforsecurity=False)
-            for piece in pieces:
-                hashing.update(piece)
-            return hashing.digest()
-
-        if sum(map(len, pieces)) > _QUICK:
-            return await self.in_thread(digest)
-        return digest()
-
 
 def _noted(notes: Mapping[str, str]) -> dict[str, str]:
     return {_NOTE + name: value for name, value in notes.items()}
-
-
-def _size(stream: Stream, start: int) -> int | None:
-    """Return the bytes of a whole object, of which the answer has those from *start* on."""
-    if not start:
-        return stream.length
-    whole = (stream.header("Content-Range") or "").rpartition("/")[2]
-    return int(whole) if whole.isdigit() else None
 
 
 def _info(headers: Headers, size: int) -> ObjectInfo:

@@ -9,7 +9,6 @@ from twisted.trial.unittest import TestCase
 
 from txregistry.interfaces import IStorageDriver
 from txregistry.objects.driver import ObjectDriver
-from txregistry.objects.threads import threads_of
 from txregistry.objects.writer import Sizes
 from txregistry.testing.storage import StorageDriverContract
 from txregistry.testing.storage.contents import ContentsContract
@@ -17,6 +16,7 @@ from txregistry.testing.storage.paths import PathsContract
 from txregistry.testing.storage.readers import ReadersContract
 from txregistry.testing.storage.tree import TreeContract
 from txregistry.testing.storage.writers import WritersContract
+from txregistry.waiting import in_thread
 from txregistry_gcs.driver import make_bucket
 from txregistry_gcs.options import SMALLEST_CHUNK, Options
 from txregistry_gcs.store import GCSStore
@@ -29,7 +29,7 @@ BUCKET = "registry"
 def driver_on(port: int, root: str) -> ObjectDriver:
     """Return a driver that is made ready."""
     options = Options.of({"bucket": BUCKET, "rootdirectory": root, "chunksize": SMALLEST_CHUNK})
-    run = threads_of(reactor)
+    run = in_thread(reactor)
     store = GCSStore(make_bucket(options, reactor, run, f"http://127.0.0.1:{port}"), run)
     driver = ObjectDriver(store, reactor, run, Sizes(options.chunksize))
     driver.prepare()

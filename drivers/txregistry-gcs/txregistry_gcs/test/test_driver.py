@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txregistry.errors import ConfigError, PathUnknown
-from txregistry.objects.threads import threads_of
+from txregistry.waiting import in_thread
 from txregistry_gcs.access import Access
 from txregistry_gcs.options import SMALLEST_CHUNK, Options
 from txregistry_gcs.test.bench import bench
@@ -58,7 +58,7 @@ class TestOptions(SynchronousTestCase):
         }
         options = Options.of({"bucket": "images", "credentials": account})
         self.assertNotIn("PRIVATE KEY", repr(options))
-        access = Access(options, False, threads_of(reactor), lambda: 0.0)
+        access = Access(options, False, in_thread(reactor), lambda: 0.0)
         # No token can be had from there; the key is known all the same.
         self.assertEqual(self.assertRaises(ConfigError, access.prepare).where, "credentials")
         url = access.url("docker/a blob", "GET") or ""
