@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
-from twisted.trial.unittest import TestCase
+from twisted.internet.defer import Deferred, DeferredList
 from txregistry_s3.driver import make_bucket
 from txregistry_s3.options import Options
 from txregistry_s3.store import S3Store
 from txregistry_s3.test.servers import Server, moto, seaweed
 
-from tests.faults.proxy import BLACKHOLE, ChaosProxy, Head, Reply, Rule, Trouble
+from tests.faults.proxy import BLACKHOLE, Head, Reply, Rule, Trouble
+from tests.faults.stores import SMALL, StoreCase, of
 from txregistry import errors
 from txregistry.objects.discards import Pace
 from txregistry.objects.driver import ObjectDriver
@@ -27,7 +26,6 @@ from txregistry.waiting import in_thread
 
 #: Seconds for which nothing may move.
 PATIENCE = 1.0
-SMALL = b"content"
 #: Three segments of 5 MiB and a bit.
 LARGE = patterned(15 * MIB + 12_345)
 
@@ -38,26 +36,18 @@ def error(status: int, code: str) -> Reply:
     return Reply(status, {"Content-Type": "application/xml"}, body.encode())
 
 
-def of(method: str, *parts: str) -> Callable[[Head], bool]:
-    """Return what says whether a request is of that method, and has all of those in its target."""
-    return lambda head: head.method == method and all(part in head.target for part in parts)
+class FaultCase(StoreCase):
+    """SeaweedFS, or another, behind the network."""
 
-
-class FaultCase(TestCase):
-    """A driver, a proxy, and a store behind it."""
+    large = LARGE
 
     def server(self) -> Server:
         """Return the store."""
         return seaweed()
 
-    def setUp(self) -> None:
-        """Begin with a network that is well."""
-        self.proxy = ChaosProxy(reactor, self.server().port, http=True)
-        self.proxy.listen()
-        self.addCleanup(lambda: ensureDeferred(self.proxy.close()))
-        self.root = f"/{uuid.uuid4().hex}"
-        self.driver = self.driver_by(self.proxy.port)
-        self.direct = self.driver_by(self.server().port)
+    def port(self) -> int:
+        """See :class:`tests.faults.stores.StoreCase`."""
+        return self.server().port
 
     def driver_by(self, port: int, patience: float = PATIENCE) -> ObjectDriver:
         """Return a driver that asks the store by that port."""
@@ -69,10 +59,6 @@ class FaultCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(driver.close()))
         store.bucket.signers.prepare()
         return driver
-
-    def rule(self, when: Callable[[Head], bool], times: int | None = None, **more: Any) -> None:
-        """Let something happen to some requests."""
-        self.proxy.rules.append(Rule(when, times=times, **more))
 
     def count(self, when: Callable[[Head], bool]) -> int:
         """Return how many such requests there were."""
@@ -87,17 +73,6 @@ class FaultCase(TestCase):
         await reader.close()
         return b"".join(found)
 
-    async def push(self, path: str, content: bytes = LARGE) -> None:
-        """Append, and move it to where it belongs."""
-        writer = await self.driver.open_writer("/upload/data")
-        try:
-            for start in range(0, len(content), MIB):
-                await writer.write([content[start : start + MIB]])
-            await writer.sync()
-            await self.driver.move("/upload/data", path)
-        finally:
-            await writer.close()
-
     async def pull(self, path: str) -> bytes:
         """Return what a reader gives."""
         reader = await self.driver.open_reader(path)
@@ -108,14 +83,6 @@ class FaultCase(TestCase):
             return b"".join(found)
         finally:
             await reader.close()
-
-    async def unavailable(self, work: Any) -> str:
-        """Fail unless it ends as passing trouble does; return the reason."""
-        try:
-            result = await work
-        except errors.StorageUnavailable as error:
-            return error.reason
-        raise self.failureException(f"nothing was raised, but returned {str(result)[:100]}")
 
     async def uploads(self) -> int:
         """Return how many multipart uploads there are that were neither completed nor aborted."""

@@ -82,9 +82,11 @@ class StorageCase(ClosingCase):
 
     driver: IStorageDriver
     #: Whether a directory goes in one step.  A driver over a store that removes objects one by one sets this to
-    #: False, and those who list the directory meanwhile see what is left of it.  Where touching is copying, a
-    #: file that was discarded may be back then, too: never one that was touched be gone.
+    #: False, and those who list the directory meanwhile see what is left of it.
     deletes_at_once = True
+    #: Whether a touch may put back what a discard at the same time has removed.  A driver that touches by copying,
+    #: over a store that knows no conditions, sets this to True; never may what was touched be gone.
+    touch_brings_back = False
     #: Characters of a path at most, where the store has a limit of its own: no fewer than 700, which is more than
     #: what the registry needs.
     longest_path = 2000
