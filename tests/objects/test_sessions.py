@@ -14,6 +14,7 @@ from tests.objects.memory_store import MemoryStore
 from tests.web.client import at_once
 from txregistry import errors
 from txregistry.content.registry import Registry
+from txregistry.content.uploads import UploadSession
 from txregistry.digest import Digest
 from txregistry.interfaces import IFileWriter
 from txregistry.objects.discards import Pace
@@ -313,8 +314,8 @@ class TestUploads(Case):
         self.assertEqual(self.store.objects[blob.path].content, b"".join(chunks))
         self.assertEqual([path for path in self.store.objects if "_uploads" in path], [])
 
-    def test_lost_upload_is_left_alone(self) -> None:
-        """Who was not heard of for too long is told that the upload is another's, and does not remove it."""
+    def taken_over(self) -> tuple[UploadSession, UploadSession]:
+        """Return who wrote to an upload and was not heard of for too long, and who has it now."""
         upload = self.run_now(self.registry().uploads.begin(NAME))
         old = self.run_now(self.registry().uploads.open(NAME, upload.id))
         self.run_now(old.append(Body([CONTENT])))
@@ -322,6 +323,11 @@ class TestUploads(Case):
         writer._timer.cancel()
         self.clock.advance(LEASE + 1)
         new = self.run_now(self.registry().uploads.open(NAME, upload.id))
+        return old, new
+
+    def test_lost_upload_is_left_alone(self) -> None:
+        """Who was not heard of for too long is told that the upload is another's, and does not remove it."""
+        old, new = self.taken_over()
         self.run_now(new.append(Body([CONTENT])))
         self.failureResultOf(Deferred.fromCoroutine(old.close()), errors.UploadBusy)
         digest = Digest.of(CONTENT)
@@ -330,13 +336,7 @@ class TestUploads(Case):
 
     def test_lost_upload_is_not_committed(self) -> None:
         """Who lost an upload cannot make a blob of it."""
-        upload = self.run_now(self.registry().uploads.begin(NAME))
-        old = self.run_now(self.registry().uploads.open(NAME, upload.id))
-        self.run_now(old.append(Body([CONTENT])))
-        writer: Any = old._writer
-        writer._timer.cancel()
-        self.clock.advance(LEASE + 1)
-        new = self.run_now(self.registry().uploads.open(NAME, upload.id))
+        old, new = self.taken_over()
         self.failureResultOf(Deferred.fromCoroutine(old.commit(Digest.of(CONTENT))), errors.UploadBusy)
         self.run_now(new.append(Body([b"other"])))
         blob = self.run_now(new.commit(Digest.of(b"other")))

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -199,7 +200,7 @@ class OpenTests(PeerCase):
 
 
 #: What Python itself looks for when it first does something.
-HARMLESS = ("/etc/localtime/", "/usr/", "/root/.pyenv/")
+HARMLESS = ("/etc/localtime/", "/usr/", f"{sys.base_prefix}/")
 TRICKS = [
     *("../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "%252e%252e/etc/passwd"),
     *(

@@ -297,7 +297,7 @@ class FilesystemDriver:
         def delete() -> None:
             # A directory leaves in one rename, so that no one meets half of it.
             forget = self._directories.leaving(local)
-            is_tree = _is_tree(local)
+            is_tree = not _removed(local)
             if is_tree:
                 os.rename(local, trash)
             forget()
@@ -377,8 +377,8 @@ def _persistently(work: Callable[[], T]) -> T:
     return work()
 
 
-def _is_tree(local: str) -> bool:
-    """Remove a file, or a directory in which nothing is; say whether it is one in which something is instead."""
+def _removed(local: str) -> bool:
+    """Remove a file, or a directory in which nothing is; say whether it was one of these."""
     try:
         os.unlink(local)
     except IsADirectoryError:
@@ -387,8 +387,8 @@ def _is_tree(local: str) -> bool:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            return True
-    return False
+            return False
+    return True
 
 
 def _empty(directory: str) -> None:

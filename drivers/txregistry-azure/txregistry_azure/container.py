@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import frozen
 
+from txregistry.objects.keys import Keys
 from txregistry.objects.transport import Answer, Prepare, Request, Stream, Transport
 from txregistry_azure.answers import refuse
 from txregistry_azure.options import Options
@@ -17,7 +18,7 @@ VERSION = "2023-11-03"
 
 
 @frozen
-class Container:
+class Container(Keys):
     """Sends requests to a container.
 
     :param options: what the configuration says.
@@ -30,14 +31,6 @@ class Container:
     transport: Transport
     access: Any
     agent: str
-
-    def name(self, path: str) -> str:
-        """Return the name of the blob of a path, or the beginning of names; it is Distribution's."""
-        return (self.options.rootdirectory.rstrip("/") + path).lstrip("/")
-
-    def path(self, name: str) -> str:
-        """Return the path of a name."""
-        return "/" + name[len(self.name("/")) :]
 
     def url(self, name: str, query: str) -> str:
         """Return the URL of a blob, or of the container if the name is empty."""
@@ -64,7 +57,7 @@ class Container:
         :param patience: see :meth:`txregistry.objects.transport.Transport.ask`, as for the rest.
         :raises Exception: what :func:`txregistry_azure.answers.refuse` makes of any other answer.
         """
-        prepare = self._prepare("" if of_container else self.name(path), method, query, headers, pieces)
+        prepare = self._prepare("" if of_container else self.key(path), method, query, headers, pieces)
         answer = await self.transport.ask(path, prepare, patience, once, wrong=wrong)
         if answer.status >= 300:
             raise refuse(path, answer)
@@ -75,7 +68,7 @@ class Container:
 
         :raises txregistry.objects.transport.Refused: the answer has a status of 400 or more.
         """
-        return await self.transport.open(path, self._prepare(self.name(path), "GET", None, headers, ()))
+        return await self.transport.open(path, self._prepare(self.key(path), "GET", None, headers, ()))
 
     def request(
         self,
@@ -99,7 +92,7 @@ class Container:
 
     async def source(self, path: str) -> dict[str, str]:
         """Return the header that names a blob to copy, with leave to read it."""
-        name = self.name(path)
+        name = self.key(path)
         return {"x-ms-copy-source": self.url(name, await self.access.reading(name))}
 
     def _prepare(

@@ -77,7 +77,7 @@ class AzureStore:
         container = self._container
         container.access.prepare()
         shown = Deferred.fromCoroutine(container.access.ask()).result
-        query = {"restype": "container", "comp": "list", "maxresults": "1", "prefix": container.name("/")}
+        query = {"restype": "container", "comp": "list", "maxresults": "1", "prefix": container.key("/")}
         made = container.request(shown, "", "GET", query)
 
         def problem_of(error: HTTPError) -> str:
@@ -189,7 +189,7 @@ class AzureStore:
 
     async def sign(self, path: str, method: str) -> str | None:
         """See :class:`~txregistry.objects.store.IObjectStore`."""
-        access, name = self._container.access, self._container.name(path)
+        access, name = self._container.access, self._container.key(path)
         return self._container.url(name, await access.reading(name)) if access.may_be_given else None
 
     async def tidy(self, before: float) -> None:
@@ -202,7 +202,7 @@ class AzureStore:
         query = {
             "restype": "container",
             "comp": "list",
-            "prefix": self._container.name(prefix),
+            "prefix": self._container.key(prefix),
             "maxresults": str(min(limit, _MOST)),
         }
         if not deep:

@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import DeferredSemaphore
 
 from txregistry import errors
+from txregistry.objects.keys import Keys
 from txregistry.objects.store import Conflict
 from txregistry.objects.transport import Answer, Prepare, Request, Stream, Transport
 from txregistry_gcs.access import Access
@@ -29,7 +30,7 @@ class Refusal(errors.StorageFault):
 
 
 @frozen
-class Bucket:
+class Bucket(Keys):
     """Sends requests to a bucket, as the JSON API has them.
 
     :param options: what the configuration says.
@@ -46,15 +47,6 @@ class Bucket:
     endpoint: str
     agent: str
     slots: DeferredSemaphore
-
-    def key(self, path: str) -> str:
-        """Return the key of a path, or the beginning of keys of the beginning of a path; it is Distribution's."""
-        root = self.options.rootdirectory.strip("/")
-        return (f"/{root}{path}" if root else path).lstrip("/")
-
-    def path(self, key: str) -> str:
-        """Return the path of a key."""
-        return "/" + key[len(self.key("/")) :]
 
     def place(self, path: str) -> str:
         """Return where in the API an object is."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
+from txregistry.objects.keys import Keys
 from txregistry.objects.transport import Answer, Prepare, Request, Stream, Transport
 from txregistry_s3.answers import refuse
 from txregistry_s3.credentials import Signers
@@ -17,7 +18,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @frozen
-class Bucket:
+class Bucket(Keys):
     """Sends requests to a bucket.
 
     :param options: what the configuration says.
@@ -30,14 +31,6 @@ class Bucket:
     transport: Transport
     signing: Signing
     signers: Signers
-
-    def key(self, path: str) -> str:
-        """Return the key of a path, or the beginning of keys of the beginning of a path; it is Distribution's."""
-        return (self.options.rootdirectory.rstrip("/") + path).lstrip("/")
-
-    def path(self, key: str) -> str:
-        """Return the path of a key."""
-        return "/" + key[len(self.key("/")) :]
 
     async def ask(
         self,
